@@ -1,0 +1,39 @@
+# Two commands are all the set-up there is: `make demo` and `make test`. Each makes `.venv` when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check format coverage bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/parallel-loop demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/parallel_loop
+	MYPYPATH=$(VENV)/types $(BIN)/mypy -p parallel_loop.queue -p parallel_loop.worktrees \
+	    -p parallel_loop.harness -p parallel_loop.coordinator -m parallel_loop.loop
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+coverage: $(VENV)/installed
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n 0
+	$(BIN)/coverage combine -q && $(BIN)/coverage report
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/main_job.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("parallel-loop needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	@touch $@

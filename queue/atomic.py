@@ -1,0 +1,178 @@
+"""The few ways in which this project changes files that others read.
+
+Guarantees:
+- `link_once` and `publish` create a name or report that it exists; nobody ever sees a partly written file under it.
+- `replace_file` leaves the old content or the new one under the name, never a mixture.
+- With ``durable=True`` the change survives a power cut once the function has returned.
+
+Assumes: one host, a file system with hard links, and that nobody else writes to the private directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+import time
+from pathlib import Path
+
+_counter = itertools.count()
+_LINK_UNSUPPORTED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+READ_LIMIT_BYTES = 64 * 1024 * 1024  # far above the largest prompt; a larger file is not one of ours
+
+
+class NoHardLinks(Exception):
+    """The file system refuses hard links, on which every claim stands."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"the file system of {path} has no hard links ({reason}); "
+            "keep the repository's state on one that has (ext4, xfs, btrfs, tmpfs, APFS)"
+        )
+
+
+class Unreadable(Exception):
+    """A file in one of our directories is not what we would have written there."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+def link_once(source: Path, target: Path) -> bool:
+    """Give `source` the further name `target`; False when somebody else has that name already.
+
+    A network file system may report a failure after the link was made: whether the name leads to our
+    own inode decides, not the error.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return _same_file(source, target)
+    except OSError as error:
+        if _same_file(source, target):
+            return True
+        if error.errno in _LINK_UNSUPPORTED:
+            raise NoHardLinks(target, error.strerror or "link refused") from error
+        raise
+    return True
+
+
+def _same_file(source: Path, target: Path) -> bool:
+    try:
+        return source.stat().st_ino == target.stat(follow_symlinks=False).st_ino
+    except OSError:
+        return False
+
+
+def publish(private: Path, target: Path, data: bytes, *, durable: bool) -> bool:
+    """Create `target` with `data` unless it exists: written whole under `private`, then linked."""
+    draft = write_private(private, data, durable=durable)
+    try:
+        won = link_once(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+    if won and durable:
+        sync_directory(target.parent)
+    return won
+
+
+def write_private(private: Path, data: bytes, *, durable: bool = False) -> Path:
+    """Write `data` to a new file in `private` that no reader looks at, and return its path."""
+    draft = private / f"{os.getpid()}-{time.time_ns()}-{next(_counter)}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        _write_all(descriptor, data)
+        if durable:
+            os.fsync(descriptor)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    return draft
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Give `path` the content `data` in one step; readers see the old content or the new."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{next(_counter)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            _write_all(descriptor, data)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(draft, path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line; lines of concurrent writers do not mix (one write to a file opened for appending)."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, line.rstrip(b"\n") + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | None:
+    """Return the content of a regular file, None when there is none.
+
+    Raises Unreadable for a symbolic link, a device, a directory or a file above the limit: whoever put
+    it there, following or loading it could lead out of our directory or fill the memory.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EISDIR}:
+            raise Unreadable(path, f"cannot be read ({error.strerror})") from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable(path, "is not a regular file")
+        if status.st_size > limit_bytes:
+            raise Unreadable(path, f"has {status.st_size} bytes, more than the {limit_bytes} that we ever write")
+        return _read_all(descriptor, status.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_everything() -> None:
+    """Make all that was written survive a power cut: one call instead of thousands after a large import."""
+    os.sync()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size + 1)
+    while len(data) < size:
+        more = os.read(descriptor, size - len(data))
+        if not more:
+            break
+        data += more
+    return data

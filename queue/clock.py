@@ -1,0 +1,30 @@
+"""Recorded times: UTC, ISO 8601, microseconds, fixed width, so that text order is time order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def utc_now() -> str:
+    """Return the time now, for example ``2026-01-31T12:00:00.000000Z``."""
+    return to_text(datetime.now(UTC))
+
+
+def to_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime(_FORMAT)
+
+
+def to_datetime(text: str) -> datetime:
+    """Read a recorded time. Raises ValueError when it is not one."""
+    return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)
+
+
+def later(text: str, seconds: float) -> str:
+    """Return the recorded time `seconds` after `text`."""
+    return to_text(to_datetime(text) + timedelta(seconds=seconds))
+
+
+def seconds_between(earlier: str, later_: str) -> float:
+    return (to_datetime(later_) - to_datetime(earlier)).total_seconds()

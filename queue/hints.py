@@ -1,0 +1,162 @@
+"""Hints: empty names that tell where to look, so that nobody has to read every chain.
+
+A hint may be missing or out of date; whoever acts on one looks at the chain first, and `Queue.heal`
+makes the missing ones. That is why nothing here is flushed to disk and no failure here loses an item.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .layout import Layout
+from .records import Item
+
+BUCKET_SIZE = 1000  # names in one ready directory: listing it again after every ring stays cheap
+_SEPARATOR = "~"  # in no id
+
+
+class Hint(NamedTuple):
+    """Says that record `number` may be the next of the item's chain. Its order is the taking order."""
+
+    priority: int
+    age: str
+    id: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        return _SEPARATOR.join((str(self.priority), self.age, self.id, str(self.number)))
+
+    @classmethod
+    def of(cls, item: Item, number: int) -> Hint:
+        return cls(item.priority, file_time(item.added_at), item.id, number)
+
+    @classmethod
+    def parse(cls, name: str) -> Hint | None:
+        """Read a hint's name; None for a name that is no hint."""
+        try:
+            priority, age, item_id, number = name.split(_SEPARATOR)
+            return cls(int(priority), age, item_id, int(number))
+        except ValueError:
+            return None
+
+
+class Hints:
+    """Makes, moves and lists the hints of one queue."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._fill: dict[str, int] = {}
+
+    def offer(self, hint: Hint) -> None:
+        """Put the item among the ready ones."""
+        folder = self._layout.ready / str(hint.priority)
+        bucket = self._bucket_for(folder, hint.age)
+        while True:
+            try:
+                _touch(folder / bucket / hint.name)
+            except FileNotFoundError:  # a taker removed the empty bucket
+                (folder / bucket).mkdir(parents=True, exist_ok=True)
+            else:
+                return
+
+    def _bucket_for(self, folder: Path, age: str) -> str:
+        """Choose the bucket that keeps the order by age: the last that begins no later than `age`."""
+        earlier = [name for name in list_names(folder) if name <= age]
+        if not earlier:
+            return age
+        bucket = earlier[-1]
+        key = f"{folder.name}/{bucket}"
+        if key not in self._fill:
+            self._fill = {key: len(list_names(folder / bucket))}
+        self._fill[key] += 1
+        return age if self._fill[key] > BUCKET_SIZE else bucket
+
+    def delay(self, hint: Hint, not_before: str) -> None:
+        """Put the item among those that become ready at `not_before`."""
+        _touch(self._layout.delayed / f"{file_time(not_before)}{_SEPARATOR}{hint.name}")
+
+    def promote_due(self, now: str) -> str | None:
+        """Offer all delayed items that are due; return when the next one is (as `file_time`), if any."""
+        limit = file_time(now)
+        for name in list_names(self._layout.delayed):
+            due, _, rest = name.partition(_SEPARATOR)
+            if due > limit:
+                return due
+            hint = Hint.parse(rest)
+            if hint is not None:
+                self.offer(hint)
+                remove(self._layout.delayed / name)
+        return None
+
+    def mark_working(self, hint: Hint, found: Path | None = None) -> None:
+        """Note a claim, so that claims of the dead are found without reading every chain.
+
+        `found` is the ready name that led to the claim; it is moved, and it may be gone already: whoever
+        loses the race for the claim may tidy it first.
+        """
+        target = self._layout.working / hint.name
+        if found is None:
+            _touch(target)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            found.rename(target)
+
+    def unmark_working(self, hint: Hint) -> None:
+        remove(self._layout.working / hint.name)
+
+    def working(self) -> list[Hint]:
+        return list(_parsed(list_names(self._layout.working)))
+
+    def mark_landing(self, item_id: str, number: int, at: str) -> None:
+        """Note that a branch waits for landing, in the order of handing over."""
+        _touch(self._layout.landing / _SEPARATOR.join((file_time(at), item_id, str(number))))
+
+    def unmark_landing(self, item_id: str) -> None:
+        for name in list_names(self._layout.landing):
+            if name.split(_SEPARATOR)[1:2] == [item_id]:
+                remove(self._layout.landing / name)
+
+    def landing(self) -> list[str]:
+        """Return the ids of items that wait for landing, first come first."""
+        parts = (name.split(_SEPARATOR) for name in list_names(self._layout.landing))
+        return list(dict.fromkeys(part[1] for part in parts if len(part) == 3))
+
+    def mark_dependent(self, dependency: str, item_id: str) -> None:
+        folder = self._layout.after / dependency
+        folder.mkdir(exist_ok=True)
+        _touch(folder / item_id)
+
+    def dependents(self, dependency: str) -> list[str]:
+        return list_names(self._layout.after / dependency)
+
+
+def list_names(folder: Path) -> list[str]:
+    """Return the sorted names in `folder`, none when it does not exist."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 (names are what we want, and there may be many)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _touch(path: Path) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
+def file_time(text: str) -> str:
+    return text.replace(":", "")
+
+
+def _parsed(names: list[str]) -> Iterator[Hint]:
+    for name in names:
+        hint = Hint.parse(name)
+        if hint is not None:
+            yield hint

@@ -1,0 +1,46 @@
+"""Item ids: what may name an item on disk, in a branch and on a command line."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MAX_ID_LENGTH = 100
+_ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SLUG_LENGTH = 40
+
+
+class InvalidId(ValueError):
+    """The text cannot name an item; the message says why."""
+
+
+def check_id(text: str) -> str:
+    """Return `text` when it is safe as a file name, as part of a branch name and as an argument.
+
+    Raises InvalidId otherwise.
+    """
+    if not text:
+        raise InvalidId("an item's id is empty; use letters, digits, '.', '_' and '-', for example fix-login")
+    shown = repr(text if len(text) <= MAX_ID_LENGTH else text[:20] + "…")
+    if len(text) > MAX_ID_LENGTH:
+        raise InvalidId(f"the id {shown} has {len(text)} characters; at most {MAX_ID_LENGTH} are allowed")
+    if not _ALLOWED.fullmatch(text):
+        raise InvalidId(
+            f"the id {shown} is not usable: it must begin with a letter or digit and hold only "
+            "letters, digits, '.', '_' and '-'"
+        )
+    if ".." in text or text.endswith((".", ".lock")):
+        raise InvalidId(f"the id {shown} is not usable in a git branch: no '..', and no '.' or '.lock' at its end")
+    return text
+
+
+def slug(text: str) -> str:
+    """Make an id out of free text: its first words in lower case, joined by '-'."""
+    plain = unicodedata.normalize("NFKD", text[:400]).encode("ascii", "ignore").decode().lower()
+    words = re.findall(r"[a-z0-9]+", plain)
+    result = ""
+    for word in words:
+        if len(result) + 1 + len(word) > _SLUG_LENGTH:
+            break
+        result = f"{result}-{word}" if result else word
+    return result or (words[0][:_SLUG_LENGTH] if words else "item")

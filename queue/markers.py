@@ -1,0 +1,87 @@
+"""Markers: the file that says which process makes a claim, linked into the chain to make it.
+
+Guarantees: a process is reported dead only when its lock is free, which the kernel does at its very end,
+however it ends; no process id is guessed about and no clock is read.
+
+Assumes: the owner does not fork children that keep its descriptors (subprocess closes them), and the
+lock is flock on a local file system.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import NamedTuple
+
+from . import atomic
+from .clock import utc_now
+from .layout import Layout
+from .records import Record, encode
+
+
+class Owner(NamedTuple):
+    """Who claims: the agent's name, and the process by what nobody else can have (see processes.py)."""
+
+    agent: str
+    pid: int
+    process_start: float | None = None
+    boot: str | None = None
+
+
+class Marker:
+    """A process's marker file, locked from before it has its name until the process ends."""
+
+    def __init__(self, layout: Layout, owner: Owner) -> None:
+        self._layout = layout
+        self.owner = owner
+        self._descriptors: list[int] = []
+        self.path = self._create()
+
+    def _create(self) -> Path:
+        worker = f"{self.owner.agent}.{self.owner.pid}.{secrets.token_hex(4)}"
+        record = Record(
+            kind="claimed",
+            at=utc_now(),
+            agent=self.owner.agent,
+            worker=worker,
+            pid=self.owner.pid,
+            process_start=self.owner.process_start,
+            boot=self.owner.boot,
+        )
+        draft = atomic.write_private(self._layout.drafts, encode(record), durable=True)
+        descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._descriptors.append(descriptor)
+        path = self._layout.workers / f"{worker}.json"
+        atomic.link_once(draft, path)
+        draft.unlink()
+        return path
+
+    def renew(self) -> None:
+        """Make a further marker: a file can have only so many links (65,000 on ext4)."""
+        self.path.unlink(missing_ok=True)
+        self.path = self._create()
+
+    def close(self) -> None:
+        """Give the marker up. Claims made with it that are still open count as those of a dead worker."""
+        self.path.unlink(missing_ok=True)
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+
+def is_owner_alive(marker: Path) -> bool:
+    """Tell whether the process that locked `marker` (or any link of it, such as a claim) still lives."""
+    try:
+        descriptor = os.open(marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

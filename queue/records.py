@@ -1,0 +1,107 @@
+"""What is written in the queue's files: items, and the records of their chains."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+PRIORITIES = {"high": 1, "medium": 5, "low": 9}
+FORMAT_VERSION = 1
+
+Kind = Literal["claimed", "landing", "done", "failed", "released", "waiting", "answered", "cancelled", "retried"]
+State = Literal["ready", "blocked", "delayed", "working", "landing", "waiting", "done", "failed", "cancelled"]
+
+# After a record of one of these kinds the item may be claimed again.
+TAKABLE_AFTER: frozenset[Kind] = frozenset({"released", "answered", "retried"})
+ENDED: frozenset[Kind] = frozenset({"done", "failed", "cancelled"})
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One unit of work, written once and never edited.
+
+    `priority` is 0 (most urgent) to 9; `timeout_seconds` and `max_attempts` override the configuration.
+    """
+
+    id: str
+    title: str
+    added_at: str
+    prompt: str = ""
+    command: str | None = None
+    priority: int = PRIORITIES["medium"]
+    after: tuple[str, ...] = ()
+    role: str | None = None
+    program: str | None = None
+    paths: tuple[str, ...] = ()
+    timeout_seconds: float | None = None
+    max_attempts: int | None = None
+    version: int = FORMAT_VERSION
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One link of an item's chain. `kind` says what happened; the rest is what is known about it.
+
+    A ``claimed`` record is the marker of a worker process, so its `at` is when that process registered.
+    Every record that ends an attempt carries that attempt's `started_at`. `counted` is False when the
+    attempt says nothing about the item (it was interrupted from outside) and so costs it no attempt.
+    """
+
+    kind: Kind
+    at: str
+    agent: str | None = None
+    outcome: str | None = None
+    why: str | None = None
+    started_at: str | None = None
+    seconds: float | None = None
+    branch: str | None = None
+    commit: str | None = None
+    log: str | None = None
+    counted: bool = True
+    not_before: str | None = None
+    text: str | None = None
+    worker: str | None = None
+    pid: int | None = None
+    process_start: float | None = None
+    boot: str | None = None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An item and the whole of its chain, as read at one moment."""
+
+    item: Item
+    records: tuple[Record, ...] = ()
+
+    @property
+    def last(self) -> Record | None:
+        return self.records[-1] if self.records else None
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next record of the chain will have; numbers begin at 1."""
+        return len(self.records) + 1
+
+    @property
+    def attempts(self) -> int:
+        """How often the item was claimed; also the number of its latest attempt."""
+        return sum(record.kind == "claimed" for record in self.records)
+
+    @property
+    def counted_attempts(self) -> int:
+        """How many ended attempts count against the item's limit since a person last asked for a retry."""
+        count = 0
+        for record in self.records:
+            if record.kind == "retried":
+                count = 0
+            elif record.kind in {"released", "failed"} and record.counted:
+                count += 1
+        return count
+
+    @property
+    def takable(self) -> bool:
+        """True when the chain allows a claim; dependencies and due times are another matter."""
+        return self.last is None or self.last.kind in TAKABLE_AFTER
+
+
+encode = msgspec.json.Encoder().encode
+decode_item = msgspec.json.Decoder(Item).decode
+decode_record = msgspec.json.Decoder(Record).decode
