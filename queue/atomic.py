@@ -4,28 +4,34 @@ Guarantees:
 - `link_once` and `publish` create a name or report that it exists; nobody ever sees a partly written file under it.
 - `replace_file` leaves the old content or the new one under the name, never a mixture.
 - With ``durable=True`` the change survives a power cut once the function has returned.
+- Whatever fails, no partly written file is left behind; only a kill leaves a draft in the private directory.
 
 Assumes: one host, a file system with hard links, and that nobody else writes to the private directory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
+import re
 import stat
 import time
 from pathlib import Path
 
+StrPath = str | Path  # text where a worker takes thousands of items a second, since Path is slow to build
+_DRAFT_NAME = re.compile(r"\d+-\d+-\d+")
 _counter = itertools.count()
 _LINK_UNSUPPORTED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_NOT_A_FILE_OF_OURS = {errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EISDIR, errno.ENOTDIR}
 READ_LIMIT_BYTES = 64 * 1024 * 1024  # far above the largest prompt; a larger file is not one of ours
 
 
 class NoHardLinks(Exception):
     """The file system refuses hard links, on which every claim stands."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: StrPath, reason: str) -> None:
         super().__init__(
             f"the file system of {path} has no hard links ({reason}); "
             "keep the repository's state on one that has (ext4, xfs, btrfs, tmpfs, APFS)"
@@ -35,17 +41,18 @@ class NoHardLinks(Exception):
 class Unreadable(Exception):
     """A file in one of our directories is not what we would have written there."""
 
-    def __init__(self, path: Path, problem: str) -> None:
+    def __init__(self, path: StrPath, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
-        self.path = path
+        self.path = Path(path)
         self.problem = problem
 
 
-def link_once(source: Path, target: Path) -> bool:
-    """Give `source` the further name `target`; False when somebody else has that name already.
+def link_once(source: StrPath, target: StrPath) -> bool:
+    """Give `source` the further name `target`; False when something else has that name already.
 
     A network file system may report a failure after the link was made: whether the name leads to our
-    own inode decides, not the error.
+    own inode decides, not the error. So the answer to a second call with the same names is True again.
+    Raises NoHardLinks, or OSError for all other failures.
     """
     try:
         os.link(source, target)
@@ -60,55 +67,66 @@ def link_once(source: Path, target: Path) -> bool:
     return True
 
 
-def _same_file(source: Path, target: Path) -> bool:
+def _same_file(source: StrPath, target: StrPath) -> bool:
     try:
-        return source.stat().st_ino == target.stat(follow_symlinks=False).st_ino
+        return os.path.samestat(os.lstat(source), os.lstat(target))
     except OSError:
         return False
 
 
-def publish(private: Path, target: Path, data: bytes, *, durable: bool) -> bool:
+def publish(private: StrPath, target: StrPath, data: bytes, *, durable: bool) -> bool:
     """Create `target` with `data` unless it exists: written whole under `private`, then linked."""
     draft = write_private(private, data, durable=durable)
     try:
         won = link_once(draft, target)
     finally:
-        draft.unlink(missing_ok=True)
+        _discard(draft)
     if won and durable:
-        sync_directory(target.parent)
+        sync_directory(os.path.dirname(target))  # noqa: PTH120
     return won
 
 
-def write_private(private: Path, data: bytes, *, durable: bool = False) -> Path:
+def write_private(private: StrPath, data: bytes, *, durable: bool = False) -> str:
     """Write `data` to a new file in `private` that no reader looks at, and return its path."""
-    draft = private / f"{os.getpid()}-{time.time_ns()}-{next(_counter)}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    draft = f"{private}/{os.getpid()}-{time.time_ns()}-{next(_counter)}"
+    _write_new(draft, data, durable=durable)
+    return draft
+
+
+def is_draft(name: str) -> bool:
+    """Tell whether `name` is one that `write_private` gives; it begins with the writer's process id."""
+    return _DRAFT_NAME.fullmatch(name) is not None
+
+
+def _write_new(path: StrPath, data: bytes, *, durable: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
-        _write_all(descriptor, data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
         if durable:
             os.fsync(descriptor)
     except OSError:
-        draft.unlink(missing_ok=True)
+        _discard(path)
         raise
     finally:
         os.close(descriptor)
-    return draft
+
+
+def _discard(draft: StrPath) -> None:
+    """Remove a draft; a failure to do so must not hide what was done with it."""
+    with contextlib.suppress(OSError):
+        os.unlink(draft)  # noqa: PTH108 (text, see StrPath)
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Give `path` the content `data` in one step; readers see the old content or the new."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{next(_counter)}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{time.time_ns()}-{next(_counter)}")
+    _write_new(draft, data, durable=durable)
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            _write_all(descriptor, data)
-            if durable:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         os.replace(draft, path)
     except OSError:
-        draft.unlink(missing_ok=True)
+        _discard(draft)
         raise
     if durable:
         sync_directory(path.parent)
@@ -123,7 +141,7 @@ def append_line(path: Path, line: bytes) -> None:
         os.close(descriptor)
 
 
-def read_file(path: Path, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | None:
+def read_file(path: StrPath, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | None:
     """Return the content of a regular file, None when there is none.
 
     Raises Unreadable for a symbolic link, a device, a directory or a file above the limit: whoever put
@@ -134,7 +152,7 @@ def read_file(path: Path, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EISDIR}:
+        if error.errno in _NOT_A_FILE_OF_OURS:
             raise Unreadable(path, f"cannot be read ({error.strerror})") from error
         raise
     try:
@@ -148,7 +166,7 @@ def read_file(path: Path, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | None:
         os.close(descriptor)
 
 
-def sync_directory(directory: Path) -> None:
+def sync_directory(directory: StrPath) -> None:
     """Make the names in `directory` survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -160,12 +178,6 @@ def sync_directory(directory: Path) -> None:
 def sync_everything() -> None:
     """Make all that was written survive a power cut: one call instead of thousands after a large import."""
     os.sync()
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _read_all(descriptor: int, size: int) -> bytes:

@@ -14,18 +14,23 @@ from .records import PRIORITIES
 
 _SLOT = 8  # bytes of one number
 ANYTHING = max(PRIORITIES.values()) + 1  # rung for all that is not a new ready item
-_SIZE = _SLOT * (ANYTHING + 1)
+DELAYED = ANYTHING + 1  # rung when there is a new item that is not due yet
+_SIZE = _SLOT * (DELAYED + 1)
 
 
 class Bell:
     """The bell of one queue. Opening it creates the file."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
     def ring(self, which: int = ANYTHING) -> None:
         """Say that something may be new at priority `which`, or of any other kind."""
         os.pwrite(self._descriptor, time.time_ns().to_bytes(_SLOT, "little"), which * _SLOT)
+
+    def ring_all(self) -> None:
+        """Say that anything may be new: nobody trusts an earlier listing afterwards."""
+        os.pwrite(self._descriptor, time.time_ns().to_bytes(_SLOT, "little") * (DELAYED + 1), 0)
 
     def heard(self) -> bytes:
         """Return all the numbers; a later call that returns the same heard nothing since."""
@@ -33,10 +38,11 @@ class Bell:
 
     @staticmethod
     def changed(before: bytes, after: bytes) -> list[int]:
-        """Return the priorities that rang between two calls of `heard`."""
+        """Return what rang between two calls of `heard`."""
+        before = before.ljust(len(after), b"\0")
         return [
             which
-            for which in range(ANYTHING)
+            for which in range(DELAYED + 1)
             if before[which * _SLOT : (which + 1) * _SLOT] != after[which * _SLOT : (which + 1) * _SLOT]
         ]
 

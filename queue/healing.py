@@ -7,18 +7,20 @@ whose owner lives is never touched.
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Iterator
 
-from .atomic import Unreadable
+from .atomic import Unreadable, is_draft
 from .hints import list_names, remove
 from .layout import parse_name
-from .markers import is_owner_alive
-from .ready import tidy_ready
+from .markers import is_marker, is_owner_alive
+from .ready import ready_hints
 from .records import Entry, Record
 from .retry import RetryPolicy
 from .store import Queue
 
-_DRAFT_AGE_SECONDS = 3600.0  # generous: a draft lives for milliseconds; removing one early costs its writer a retry
+_DRAFT_AGE_SECONDS = 3600.0  # generous: a draft lives for milliseconds; without it, its writer fails
 
 
 def heal(queue: Queue, policy: RetryPolicy) -> list[Entry]:
@@ -36,22 +38,32 @@ def heal(queue: Queue, policy: RetryPolicy) -> list[Entry]:
                 taken_back.append(entry)
             else:
                 queue.refresh_hints(entry, ring=False)
+    taken_back += take_back_from_the_dead(queue, policy)  # and the hints that are out of date
     _tidy(queue)
-    queue.bell.ring()
+    queue.bell.ring_all()
     return taken_back
 
 
 def take_back_from_the_dead(queue: Queue, policy: RetryPolicy) -> list[Entry]:
-    """Take back the claims of dead owners, found by the hints of claims; return their items."""
+    """Take back the claims of dead owners, found by the hints of claims; return their items.
+
+    Also finishes what the dead had begun: noting their last claim, and the hints that follow from their
+    last record.
+    """
+    for hint, path in ready_hints(queue.layout):
+        if queue.chain.has_record(hint.id, hint.number):
+            queue.hints.mark_working(hint, path)
     taken_back = []
     for hint in queue.hints.working():
         with contextlib.suppress(Unreadable):
             entry = queue.chain.read(hint.id)
-            if entry is None or entry.last is None or entry.last.kind != "claimed":
-                queue.hints.unmark_working(hint)
-            elif take_back(queue, entry, policy):
-                queue.hints.unmark_working(hint)
+            if entry is not None and take_back(queue, entry, policy):
                 taken_back.append(entry)
+            elif entry is not None and len(entry.records) == hint.number and entry.last_is("claimed"):
+                continue  # its owner lives
+            elif entry is not None:
+                queue.refresh_hints(entry)
+            queue.hints.unmark_working(hint)
     return taken_back
 
 
@@ -85,14 +97,24 @@ def item_ids(queue: Queue) -> Iterator[str]:
 
 
 def _tidy(queue: Queue) -> None:
-    """Remove what only the dead had a use for: markers, drafts, ready hints of claimed items."""
+    """Remove what only the dead had a use for: markers and drafts."""
     layout = queue.layout
     for name in list_names(layout.workers):
-        if not is_owner_alive(layout.workers / name):
+        if is_marker(name) and not is_owner_alive(layout.workers / name):
             remove(layout.workers / name)
-    newest = layout.root.joinpath("bell").stat().st_mtime
     for name in list_names(layout.drafts):
-        with contextlib.suppress(FileNotFoundError):
-            if newest - (layout.drafts / name).stat().st_mtime > _DRAFT_AGE_SECONDS:
+        with contextlib.suppress(OSError):
+            age_seconds = time.time() - (layout.drafts / name).lstat().st_mtime
+            if is_draft(name) and age_seconds > _DRAFT_AGE_SECONDS and not _is_running(int(name.partition("-")[0])):
                 remove(layout.drafts / name)
-    tidy_ready(layout, lambda hint: not queue.chain.has_record(hint.id, hint.number))
+
+
+def _is_running(pid: int) -> bool:
+    """A guess that errs on one side only: a draft whose writer's id was given to another stays."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

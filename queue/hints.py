@@ -12,37 +12,52 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from .atomic import StrPath
 from .layout import Layout
 from .records import Item
 
 BUCKET_SIZE = 1000  # names in one ready directory: listing it again after every ring stays cheap
-_SEPARATOR = "~"  # in no id
+_SEPARATOR = "~"  # in no id, role or time
+_MOST_TRIES = 100  # somebody would have to remove the bucket between two calls every single time
 
 
 class Hint(NamedTuple):
-    """Says that record `number` may be the next of the item's chain. Its order is the taking order."""
+    """Says that record `number` may be the next of the item's chain. The order of the names is the taking order.
+
+    The role stands in it so that an item whose role is at its limit is passed over without being read.
+    """
 
     priority: int
     age: str
     id: str
     number: int
+    role: str = ""
 
     @property
     def name(self) -> str:
-        return _SEPARATOR.join((str(self.priority), self.age, self.id, str(self.number)))
+        return f"{self.priority}~{self.age}~{self.id}~{self.number}~{self.role}"
 
     @classmethod
     def of(cls, item: Item, number: int) -> Hint:
-        return cls(item.priority, file_time(item.added_at), item.id, number)
+        return cls(item.priority, file_time(item.added_at), item.id, number, item.role or "")
 
     @classmethod
     def parse(cls, name: str) -> Hint | None:
         """Read a hint's name; None for a name that is no hint."""
         try:
-            priority, age, item_id, number = name.split(_SEPARATOR)
-            return cls(int(priority), age, item_id, int(number))
+            priority, age, item_id, number, role = name.split(_SEPARATOR)
+            hint = cls(int(priority), age, item_id, int(number), role)
         except ValueError:
             return None
+        return hint if hint.name == name and hint.number > 0 else None
+
+
+class _Tail(NamedTuple):
+    """The bucket that was last added to: how full it is, and the age of the youngest in it."""
+
+    bucket: str
+    fill: int
+    youngest: str
 
 
 class Hints:
@@ -50,64 +65,77 @@ class Hints:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._fill: dict[str, int] = {}
+        self._tails: dict[str, _Tail] = {}  # by priority
 
     def offer(self, hint: Hint) -> None:
         """Put the item among the ready ones."""
         folder = self._layout.ready / str(hint.priority)
-        bucket = self._bucket_for(folder, hint.age)
-        while True:
+        bucket = folder / self._bucket_for(folder, hint.age)
+        for _ in range(_MOST_TRIES):
             try:
-                _touch(folder / bucket / hint.name)
+                _touch(f"{bucket}/{hint.name}")
             except FileNotFoundError:  # a taker removed the empty bucket
-                (folder / bucket).mkdir(parents=True, exist_ok=True)
+                bucket.mkdir(parents=True, exist_ok=True)
             else:
                 return
 
     def _bucket_for(self, folder: Path, age: str) -> str:
-        """Choose the bucket that keeps the order by age: the last that begins no later than `age`."""
+        """Choose the bucket that keeps the order by age: the last that begins no later than `age`.
+
+        A full one is followed by a new one only for what is younger than all in it, so that each bucket
+        ends before the next begins; an item that comes back goes to where its age belongs.
+        """
         earlier = [name for name in list_names(folder) if name <= age]
         if not earlier:
             return age
         bucket = earlier[-1]
-        key = f"{folder.name}/{bucket}"
-        if key not in self._fill:
-            self._fill = {key: len(list_names(folder / bucket))}
-        self._fill[key] += 1
-        return age if self._fill[key] > BUCKET_SIZE else bucket
+        tail = self._tails.get(folder.name)
+        if tail is None or tail.bucket != bucket:
+            ages = [hint.age for hint in _parsed(list_names(folder / bucket))]
+            tail = _Tail(bucket, len(ages), ages[-1] if ages else "")
+        if tail.fill >= BUCKET_SIZE and age > tail.youngest:
+            return age
+        self._tails[folder.name] = _Tail(bucket, tail.fill + 1, max(age, tail.youngest))
+        return bucket
 
     def delay(self, hint: Hint, not_before: str) -> None:
         """Put the item among those that become ready at `not_before`."""
         _touch(self._layout.delayed / f"{file_time(not_before)}{_SEPARATOR}{hint.name}")
 
-    def promote_due(self, now: str) -> str | None:
-        """Offer all delayed items that are due; return when the next one is (as `file_time`), if any."""
+    def promote_due(self, now: str) -> tuple[set[int], str | None]:
+        """Offer all delayed items that are due.
+
+        Returns their priorities, and when the next one is due (as `file_time`), if any.
+        """
         limit = file_time(now)
+        promoted: set[int] = set()
         for name in list_names(self._layout.delayed):
             due, _, rest = name.partition(_SEPARATOR)
-            if due > limit:
-                return due
             hint = Hint.parse(rest)
-            if hint is not None:
-                self.offer(hint)
-                remove(self._layout.delayed / name)
-        return None
+            if hint is None:
+                continue
+            if due > limit:
+                return promoted, due
+            self.offer(hint)
+            remove(self._layout.delayed / name)
+            promoted.add(hint.priority)
+        return promoted, None
 
-    def mark_working(self, hint: Hint, found: Path | None = None) -> None:
+    def mark_working(self, hint: Hint, found: str | None = None) -> None:
         """Note a claim, so that claims of the dead are found without reading every chain.
 
         `found` is the ready name that led to the claim; it is moved, and it may be gone already: whoever
-        loses the race for the claim may tidy it first.
+        comes after the winner may tidy it first.
         """
-        target = self._layout.working / hint.name
+        target = f"{self._layout.working}/{hint.name}"
         if found is None:
             _touch(target)
             return
         with contextlib.suppress(FileNotFoundError):
-            found.rename(target)
+            os.rename(found, target)  # noqa: PTH104 (text, see Layout)
 
     def unmark_working(self, hint: Hint) -> None:
-        remove(self._layout.working / hint.name)
+        remove(f"{self._layout.working}/{hint.name}")
 
     def working(self) -> list[Hint]:
         return list(_parsed(list_names(self._layout.working)))
@@ -128,14 +156,14 @@ class Hints:
 
     def mark_dependent(self, dependency: str, item_id: str) -> None:
         folder = self._layout.after / dependency
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _touch(folder / item_id)
 
     def dependents(self, dependency: str) -> list[str]:
         return list_names(self._layout.after / dependency)
 
 
-def list_names(folder: Path) -> list[str]:
+def list_names(folder: StrPath) -> list[str]:
     """Return the sorted names in `folder`, none when it does not exist."""
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208 (names are what we want, and there may be many)
@@ -143,12 +171,13 @@ def list_names(folder: Path) -> list[str]:
         return []
 
 
-def remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def remove(path: StrPath) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 (text, see Layout)
 
 
-def _touch(path: Path) -> None:
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+def _touch(path: StrPath) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
 
 
 def file_time(text: str) -> str:

@@ -29,9 +29,18 @@ def check_id(text: str) -> str:
             f"the id {shown} is not usable: it must begin with a letter or digit and hold only "
             "letters, digits, '.', '_' and '-'"
         )
-    if ".." in text or text.endswith((".", ".lock")):
+    if ".." in text or text.lower().endswith((".", ".lock")):
         raise InvalidId(f"the id {shown} is not usable in a git branch: no '..', and no '.' or '.lock' at its end")
     return text
+
+
+def is_id(text: str) -> bool:
+    """Tell whether `check_id` accepts `text`."""
+    try:
+        check_id(text)
+    except InvalidId:
+        return False
+    return True
 
 
 def slug(text: str) -> str:

@@ -25,7 +25,7 @@ Do not edit it: everything in items/ is written once.
 
 
 class Layout:
-    """Paths below one queue directory."""
+    """Paths below one queue directory. Those used for every item are text: building a Path costs more than the link."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,11 +43,13 @@ class Layout:
         self.add_lock = root / "add.lock"
         self.format = root / "format.json"
 
-    def item(self, item_id: str) -> Path:
-        return self.items / shard(item_id) / f"{item_id}.json"
+        self._items = str(self.items)
 
-    def record(self, item_id: str, number: int) -> Path:
-        return self.items / shard(item_id) / f"{item_id}.{number}"
+    def item(self, item_id: str) -> str:
+        return f"{self._items}/{shard(item_id)}/{item_id}.json"
+
+    def record(self, item_id: str, number: int) -> str:
+        return f"{self._items}/{shard(item_id)}/{item_id}.{number}"
 
 
 def shard(item_id: str) -> str:

@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import NamedTuple
 
 from . import atomic
+from .atomic import StrPath
 from .clock import utc_now
+from .hints import remove
 from .layout import Layout
 from .records import Record, encode
+
+_NAME = re.compile(r".+\.\d+\.[0-9a-f]{8}\.json")
 
 
 class Owner(NamedTuple):
@@ -33,15 +38,16 @@ class Owner(NamedTuple):
 class Marker:
     """A process's marker file, locked from before it has its name until the process ends."""
 
-    def __init__(self, layout: Layout, owner: Owner) -> None:
+    def __init__(self, layout: Layout, owner: Owner, *, durable: bool = True) -> None:
         self._layout = layout
+        self._durable = durable  # a claim that survives a power cut must still say whose it was
         self.owner = owner
         self._descriptors: list[int] = []
         self.path = self._create()
 
     def _create(self) -> Path:
         worker = f"{self.owner.agent}.{self.owner.pid}.{secrets.token_hex(4)}"
-        record = Record(
+        self.record = Record(
             kind="claimed",
             at=utc_now(),
             agent=self.owner.agent,
@@ -50,13 +56,15 @@ class Marker:
             process_start=self.owner.process_start,
             boot=self.owner.boot,
         )
-        draft = atomic.write_private(self._layout.drafts, encode(record), durable=True)
+        draft = atomic.write_private(self._layout.drafts, encode(self.record), durable=self._durable)
         descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._descriptors.append(descriptor)
         path = self._layout.workers / f"{worker}.json"
-        atomic.link_once(draft, path)
-        draft.unlink()
+        try:
+            atomic.link_once(draft, path)
+        finally:
+            remove(draft)
         return path
 
     def renew(self) -> None:
@@ -72,12 +80,22 @@ class Marker:
         self._descriptors.clear()
 
 
-def is_owner_alive(marker: Path) -> bool:
-    """Tell whether the process that locked `marker` (or any link of it, such as a claim) still lives."""
+def is_marker(name: str) -> bool:
+    """Tell whether a name in ``workers/`` is one that we give."""
+    return _NAME.fullmatch(name) is not None
+
+
+def is_owner_alive(marker: StrPath) -> bool:
+    """Tell whether the process that locked `marker` (or any link of it, such as a claim) still lives.
+
+    A file that cannot be opened counts as alive: only certainty lets a claim be taken back.
+    """
     try:
-        descriptor = os.open(marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    except OSError:
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

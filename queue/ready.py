@@ -7,12 +7,12 @@ take costs the same with ten items waiting and with a hundred thousand.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
-from pathlib import Path
 
-from .bell import ANYTHING, Bell
-from .hints import Hint, list_names, remove
+from .bell import ANYTHING, DELAYED, Bell
+from .hints import Hint, list_names
 from .layout import Layout
 
 
@@ -22,13 +22,14 @@ class Answer(Enum):
     TAKEN = auto()
     GONE = auto()  # somebody else has it, or it never was takable
     SKIP = auto()  # takable, but not by this taker now
+    KEEP = auto()  # was only looked at
 
 
 class ReadyView:
     """The ready items as one taker knows them."""
 
     def __init__(self, layout: Layout, bell: Bell) -> None:
-        self._layout = layout
+        self._ready = str(layout.ready)
         self._bell = bell
         self._heard = b""
         self._buckets: dict[int, list[str]] = {}
@@ -40,9 +41,12 @@ class ReadyView:
         self._buckets.clear()
         self._names.clear()
 
-    def first(self, attempt: Callable[[Hint, Path], Answer]) -> Hint | None:
-        """Offer ready items to `attempt` in taking order until it takes one; return that one."""
-        self._listen()
+    def peek(self) -> Hint | None:
+        """Return what `first` would offer first, and keep the listing that tells it."""
+        return self.first(lambda _hint, _path: Answer.KEEP)
+
+    def first(self, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
+        """Offer ready items, with the paths of their hints, to `attempt` in taking order until it takes one."""
         for priority in range(ANYTHING):
             for bucket in tuple(self._listed_buckets(priority)):
                 taken = self._first_in(priority, bucket, attempt)
@@ -50,14 +54,15 @@ class ReadyView:
                     return taken
         return None
 
-    def _first_in(self, priority: int, bucket: str, attempt: Callable[[Hint, Path], Answer]) -> Hint | None:
-        folder = self._layout.ready / str(priority) / bucket
+    def _first_in(self, priority: int, bucket: str, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
+        folder = f"{self._ready}/{priority}/{bucket}"
         names = self._listed_names(priority, bucket)
         index = len(names) - 1
         while index >= 0:
-            path = folder / names[index]
             hint = Hint.parse(names[index])
-            answer = Answer.GONE if hint is None else attempt(hint, path)
+            answer = Answer.GONE if hint is None else attempt(hint, f"{folder}/{names[index]}")
+            if answer is Answer.KEEP:
+                return hint
             if answer is not Answer.SKIP:
                 del names[index]
             if answer is Answer.TAKEN:
@@ -67,39 +72,42 @@ class ReadyView:
             self._drop_bucket(priority, bucket, folder)
         return None
 
-    def _listen(self) -> None:
+    def listen(self) -> bool:
+        """Forget the listings for which the bell rang; True when it rang for delayed items."""
         heard = self._bell.heard()
         if heard == self._heard:
-            return
-        for priority in Bell.changed(self._heard.ljust(len(heard), b"\0"), heard):
+            return False
+        changed = Bell.changed(self._heard, heard)
+        for priority in changed:
             for bucket in self._buckets.pop(priority, ()):
                 self._names.pop((priority, bucket), None)
         self._heard = heard
+        return DELAYED in changed
 
     def _listed_buckets(self, priority: int) -> list[str]:
         if priority not in self._buckets:
-            self._buckets[priority] = list_names(self._layout.ready / str(priority))
+            self._buckets[priority] = list_names(f"{self._ready}/{priority}")
         return self._buckets[priority]
 
     def _listed_names(self, priority: int, bucket: str) -> list[str]:
         key = (priority, bucket)
         if key not in self._names:
-            self._names[key] = list_names(self._layout.ready / str(priority) / bucket)[::-1]
+            self._names[key] = list_names(f"{self._ready}/{priority}/{bucket}")[::-1]
         return self._names[key]
 
-    def _drop_bucket(self, priority: int, bucket: str, folder: Path) -> None:
+    def _drop_bucket(self, priority: int, bucket: str, folder: str) -> None:
         """Forget a bucket in which nothing is left for us, and remove it when it is empty for everybody."""
         self._names.pop((priority, bucket), None)
         self._buckets[priority].remove(bucket)
         with contextlib.suppress(OSError):  # not empty: another taker is between its claim and its tidying
-            folder.rmdir()
+            os.rmdir(folder)  # noqa: PTH106 (text, see Layout)
 
 
-def tidy_ready(layout: Layout, is_open: Callable[[Hint], bool]) -> None:
-    """Remove ready hints whose record exists already (a killed taker left them)."""
+def ready_hints(layout: Layout) -> Iterator[tuple[Hint, str]]:
+    """Yield all ready hints with their paths."""
     for priority in list_names(layout.ready):
         for bucket in list_names(layout.ready / priority):
             for name in list_names(layout.ready / priority / bucket):
                 hint = Hint.parse(name)
-                if hint is not None and not is_open(hint):
-                    remove(layout.ready / priority / bucket / name)
+                if hint is not None:
+                    yield hint, f"{layout.ready}/{priority}/{bucket}/{name}"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 PRIORITIES = {"high": 1, "medium": 5, "low": 9}
 FORMAT_VERSION = 1
 
 Kind = Literal["claimed", "landing", "done", "failed", "released", "waiting", "answered", "cancelled", "retried"]
 State = Literal["ready", "blocked", "delayed", "working", "landing", "waiting", "done", "failed", "cancelled"]
+
+# What is part of a file name is checked whenever it is read, since anybody may have written the file.
+Time = Annotated[str, Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")]  # see clock.py
+Role = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 
 # After a record of one of these kinds the item may be claimed again.
 TAKABLE_AFTER: frozenset[Kind] = frozenset({"released", "answered", "retried"})
@@ -25,12 +30,12 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     id: str
     title: str
-    added_at: str
+    added_at: Time
     prompt: str = ""
     command: str | None = None
-    priority: int = PRIORITIES["medium"]
+    priority: Annotated[int, Meta(ge=0, le=9)] = PRIORITIES["medium"]
     after: tuple[str, ...] = ()
-    role: str | None = None
+    role: Role | None = None
     program: str | None = None
     paths: tuple[str, ...] = ()
     timeout_seconds: float | None = None
@@ -47,7 +52,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     kind: Kind
-    at: str
+    at: Time
     agent: str | None = None
     outcome: str | None = None
     why: str | None = None
@@ -57,7 +62,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     commit: str | None = None
     log: str | None = None
     counted: bool = True
-    not_before: str | None = None
+    not_before: Time | None = None
     text: str | None = None
     worker: str | None = None
     pid: int | None = None
@@ -74,6 +79,9 @@ class Entry(msgspec.Struct, frozen=True):
     @property
     def last(self) -> Record | None:
         return self.records[-1] if self.records else None
+
+    def last_is(self, kind: Kind) -> bool:
+        return self.last is not None and self.last.kind == kind
 
     @property
     def next_number(self) -> int:

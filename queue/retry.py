@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from .clock import later
 from .records import Entry, Record
 
@@ -27,8 +29,7 @@ class RetryPolicy(NamedTuple):
         """Turn `failure` into the record to append: released with a due time, or failed for good."""
         failures = entry.counted_attempts + 1
         limit = entry.item.max_attempts or self.attempts
-        fields = {name: getattr(failure, name) for name in failure.__struct_fields__}
         if failures >= limit:
-            return Record(**{**fields, "kind": "failed", "counted": True})
+            return replace(failure, kind="failed", counted=True, not_before=None)
         due = later(failure.at, self.delay_seconds(failures))
-        return Record(**{**fields, "kind": "released", "counted": True, "not_before": due})
+        return replace(failure, kind="released", counted=True, not_before=due)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,17 +23,24 @@ import msgspec
 
 from . import adding, atomic
 from .atomic import Unreadable
-from .bell import Bell
+from .bell import DELAYED, Bell
 from .chain import Chain
 from .clock import utc_now
 from .hints import Hint, Hints, list_names, remove
+from .ids import is_id
 from .layout import FOLDERS, README, Layout
 from .records import FORMAT_VERSION, Entry, Item, Record, State, encode
 from .states import state_of
 
+_IMPORT_LIMIT_BYTES = 4 * 1024**3
+
 
 class NewerFormat(Exception):
     """The queue was written by a newer version of this program."""
+
+
+class NotAllowed(ValueError):
+    """A record that cannot follow the last one of its chain, as a retry of what is done."""
 
 
 class Queue:
@@ -43,7 +51,7 @@ class Queue:
         self.chain = Chain(self.layout, durable=durable)
         self.hints = Hints(self.layout)
         self.now = now
-        self._durable = durable
+        self.durable = durable
         self._bell: Bell | None = None
         self._check_format()
 
@@ -67,12 +75,17 @@ class Queue:
 
     def create(self) -> None:
         """Make the directories of the queue where they are missing."""
+        root = self.layout.root
+        root.mkdir(parents=True, exist_ok=True)
+        for folder in FOLDERS:  # also in an old queue: all but items/ may have been deleted
+            (root / folder).mkdir(exist_ok=True)
         if self.layout.format.exists():
             return
-        for folder in FOLDERS:
-            (self.layout.root / folder).mkdir(parents=True, exist_ok=True)
-        atomic.replace_file(self.layout.root / "README", README.encode())
-        atomic.replace_file(self.layout.format, encode({"version": FORMAT_VERSION}))  # last: all else is there
+        atomic.replace_file(root / "README", README.encode())
+        if self.durable:
+            atomic.sync_directory(root.parent)
+        # Last, and flushed with the directory: whoever sees it need not flush the others' names again.
+        atomic.replace_file(self.layout.format, encode({"version": FORMAT_VERSION}), durable=self.durable)
 
     # --- adding ---------------------------------------------------------------------------------------
 
@@ -87,9 +100,10 @@ class Queue:
             adding.check(items, self.chain.has_item)
             if len(items) == 1:
                 self.chain.create_item(items[0])
-                self._make_hints(items)
             elif items:
                 self._import(items)
+            with contextlib.suppress(OSError):  # they are added; `heal` makes the hints
+                self._make_hints(items)
         return items
 
     @contextlib.contextmanager
@@ -98,32 +112,40 @@ class Queue:
 
         The kernel frees the lock of a killed one, and an import that it left half done is finished first.
         """
-        descriptor = os.open(self.layout.add_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(self.layout.add_lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             for name in list_names(self.layout.imports):
-                self._expand(self.layout.imports / name)
+                self._finish_import(self.layout.imports / name)
             yield
         finally:
             os.close(descriptor)
 
     def _import(self, items: Sequence[Item]) -> None:
         """Add many items at once: the file under ``imports/`` is the commit point, the rest is tidying."""
-        path = self.layout.imports / f"{items[0].id}.json"
-        atomic.publish(self.layout.drafts, path, encode(items), durable=self._durable)
-        self._expand(path)
+        data = encode(items)
+        if len(data) > _IMPORT_LIMIT_BYTES:
+            raise adding.InvalidItem(0, f"the items have {len(data)} bytes together; import them in several parts")
+        path = self.layout.imports / f"{secrets.token_hex(8)}.json"
+        atomic.publish(self.layout.drafts, path, data, durable=self.durable)
+        self._expand(path, items)
 
-    def _expand(self, path: Path) -> None:
-        data = atomic.read_file(path, limit_bytes=2**40)
+    def _finish_import(self, path: Path) -> None:
+        """Finish an import that was killed; what is not one of ours is left where it is."""
         try:
-            items = msgspec.json.decode(data or b"[]", type=list[Item])
-        except msgspec.MsgspecError:
-            return  # not ours; `damaged` names it
+            data = atomic.read_file(path, _IMPORT_LIMIT_BYTES)
+            items = msgspec.json.decode(data or b"", type=list[Item])
+        except (Unreadable, msgspec.MsgspecError, UnicodeError, RecursionError):
+            return
+        if all(is_id(item.id) and item.version <= FORMAT_VERSION for item in items):
+            self._expand(path, items)
+            self._make_hints(items)
+
+    def _expand(self, path: Path, items: Sequence[Item]) -> None:
         for item in items:
             self.chain.create_item(item, durable=False)  # exists already: an earlier try was killed here
-        if self._durable:
+        if self.durable:
             atomic.sync_everything()
-        self._make_hints(items)
         remove(path)
 
     def _make_hints(self, items: Iterable[Item]) -> None:
@@ -136,10 +158,17 @@ class Queue:
     # --- transitions ----------------------------------------------------------------------------------
 
     def append(self, entry: Entry, record: Record) -> bool:
-        """Append the next record to `entry` as it was read; False when its chain has gone on since."""
+        """Append the next record to `entry` as it was read; False when its chain has gone on since.
+
+        Raises NotAllowed after ``done``, which is final, and for a claim, which only a `Taker` makes.
+        """
+        if record.kind == "claimed" or (entry.last is not None and entry.last.kind == "done"):
+            last = entry.last.kind if entry.last else "nothing"
+            raise NotAllowed(f"item {entry.item.id!r}: {record.kind!r} cannot be recorded after {last!r}")
         if not self.chain.append(entry.item.id, entry.next_number, record):
             return False
-        self.refresh_hints(Entry(entry.item, (*entry.records, record)))
+        with contextlib.suppress(OSError):  # it has happened; `heal` makes the hint
+            self.refresh_hints(Entry(entry.item, (*entry.records, record)))
         return True
 
     def refresh_hints(self, entry: Entry, *, ring: bool = True) -> None:
@@ -166,6 +195,7 @@ class Queue:
             return
         if entry.last is not None and entry.last.not_before is not None and entry.last.not_before > self.now():
             self.hints.delay(hint, entry.last.not_before)
+            self.bell.ring(DELAYED)
             return
         self.hints.offer(hint)
         if ring:
@@ -178,6 +208,13 @@ class Queue:
                 if dependent is not None and dependent.takable:
                     self._hint_takable(dependent, ring=True)
 
+    def promote_due(self) -> str | None:
+        """Make the delayed items takable that are due; return when the next one is (as `file_time`), if any."""
+        priorities, next_due = self.hints.promote_due(self.now())
+        for priority in priorities:
+            self.bell.ring(priority)
+        return next_due
+
     # --- reading --------------------------------------------------------------------------------------
 
     def entry(self, item_id: str) -> Entry | None:
@@ -185,7 +222,11 @@ class Queue:
         return self.chain.read(item_id)
 
     def is_done(self, item_id: str) -> bool:
-        records = self.chain.read_records(item_id)
+        """Tell whether the item is done; one that cannot be read is not."""
+        try:
+            records = self.chain.read_records(item_id)
+        except Unreadable:
+            return False
         return bool(records) and records[-1].kind == "done"
 
     def state(self, entry: Entry) -> State:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from .atomic import Unreadable
 from .hints import Hint, file_time
@@ -14,6 +14,8 @@ from .ready import Answer, ReadyView
 from .records import Entry, Item, Record
 from .store import Queue
 from .wip import Place, enter
+
+_MOST_LOST = 10_000  # names of lost races that are remembered; forgetting one costs a failed link
 
 
 @dataclass(frozen=True)
@@ -41,50 +43,88 @@ class Taker:
     def __init__(self, queue: Queue, owner: Owner, wip: Mapping[str, int] | None = None) -> None:
         self._queue = queue
         self._view = ReadyView(queue.layout, queue.bell)
-        self._marker = Marker(queue.layout, owner)
+        self._marker = Marker(queue.layout, owner, durable=queue.durable)
         self._wip = dict(wip or {})
-        self._roles: dict[str, str | None] = {}
         self._places: dict[str, Place] = {}
+        self._held: set[tuple[str, int]] = set()
+        self._full_roles: set[str] = set()
         self._lost: set[str] = set()
         self._next_due: str | None = ""
+        self.lost_links = 0  # how often another was first at the very link
 
     def take(self) -> Claim | None:
         """Claim the first takable item in taking order; None when there is none for us now."""
         queue = self._queue
         while True:
-            self._promote_due()
+            self._listen()
             hint = self._view.first(self._attempt)
             if hint is None:
                 return None
             started_at = queue.now()
             try:
-                entry = queue.entry(hint.id)
+                known = (self._marker.record,) if hint.number == 1 else ()  # what we have just linked there
+                entry = queue.chain.read(hint.id, known)
             except Unreadable as error:
-                self._set_aside(hint, str(error))
+                self._set_aside(hint, Record(kind="failed", at=started_at, outcome="unreadable", why=str(error)))
                 continue
-            if entry is not None and len(entry.records) == hint.number:
+            if entry is None:  # a power cut kept the hint and lost the item; that id may be added again
+                self._set_aside(hint, Record(kind="released", at=started_at, outcome="no-item", counted=False))
+            elif len(entry.records) == hint.number:
+                self._held.add((hint.id, hint.number))
                 return Claim(entry, started_at)
-            self._leave_place(hint.id)  # ended between the claim and this look: cancelled
+            else:  # ended between the claim and this look: cancelled
+                self._let_go(hint)
 
-    def _attempt(self, hint: Hint, path: Path) -> Answer:
-        chain = self._queue.chain
-        if hint.number > 1 and not chain.has_record(hint.id, hint.number - 1):
+    def peek(self) -> Hint | None:
+        """Return what the next `take` will try first, without trying it."""
+        self._listen()
+        return self._view.peek()
+
+    def _listen(self) -> None:
+        self._full_roles.clear()
+        if self._view.listen():
+            self._next_due = ""
+        if self._next_due is not None and self._next_due <= file_time(self._queue.now()):
+            self._next_due = self._queue.promote_due()
+            self._view.listen()
+
+    def _attempt(self, hint: Hint, path: str) -> Answer:
+        queue = self._queue
+        if (hint.id, hint.number) in self._held:  # linking our marker there again would look like winning again
+            return Answer.GONE
+        if not queue.chain.allows_claim(hint.id, hint.number):
             return Answer.GONE  # a power cut kept the hint and lost the record before it
-        role = self._role(hint.id)
-        if role in self._wip:
-            place = enter(self._queue.layout.wip, role, self._wip[role], chain.is_claim_open)
+        place = None
+        if hint.role in self._wip:
+            place = self._enter(hint)
             if place is None:
                 return Answer.SKIP
-            place.occupy(hint.id, hint.number)
+        won = False
+        try:
+            won = self._link(hint)
+        finally:
+            if place is not None and not won:
+                place.leave()
+        if not won:
+            self._lose(hint, path)
+            return Answer.GONE
+        if place is not None:
             self._places[hint.id] = place
-        if self._link(hint):
-            self._queue.hints.mark_working(hint, path)
-            return Answer.TAKEN
-        self._leave_place(hint.id)
-        if hint.name in self._lost:  # seen again after a new listing: its winner was killed before tidying
-            self._queue.hints.mark_working(hint, path)
-        self._lost.add(hint.name)
-        return Answer.GONE
+        with contextlib.suppress(OSError):  # the claim is made; `heal` makes the hint
+            queue.hints.mark_working(hint, path)
+        return Answer.TAKEN
+
+    def _enter(self, hint: Hint) -> Place | None:
+        """Take a place of the item's role; its limit is asked for once in each `take`."""
+        if hint.role in self._full_roles:
+            return None
+        queue = self._queue
+        place = enter(queue.layout.wip, hint.role, self._wip[hint.role], queue.chain.is_claim_open)
+        if place is None:
+            self._full_roles.add(hint.role)
+        else:
+            place.occupy(hint.id, hint.number)
+        return place
 
     def _link(self, hint: Hint) -> bool:
         try:
@@ -95,35 +135,32 @@ class Taker:
         self._marker.renew()
         return self._queue.chain.claim(hint.id, hint.number, self._marker.path)
 
-    def _role(self, item_id: str) -> str | None:
-        """The item's role, read only where some role has a limit."""
-        if not self._wip:
-            return None
-        if item_id not in self._roles:
-            try:
-                item = self._queue.chain.read_item(item_id)
-            except Unreadable:
-                item = None  # is set aside once it is taken
-            self._roles[item_id] = item.role if item else None
-        return self._roles[item_id]
+    def _lose(self, hint: Hint, path: str) -> None:
+        """Note a lost race. A name that is still there in a later listing was left by a killed winner, or the
+        item was cancelled: it is tidied then, not at once, since the winner is about to do it.
+        """
+        self.lost_links += 1
+        if hint.name in self._lost:
+            with contextlib.suppress(OSError):
+                self._queue.hints.mark_working(hint, path)
+        elif len(self._lost) >= _MOST_LOST:
+            self._lost.clear()
+        self._lost.add(hint.name)
 
-    def _promote_due(self) -> None:
-        now = file_time(self._queue.now())
-        if self._next_due is None or self._next_due > now:
-            return
-        self._next_due = self._queue.hints.promote_due(self._queue.now())
-
-    def _set_aside(self, hint: Hint, why: str) -> None:
+    def _set_aside(self, hint: Hint, record: Record) -> None:
         """End the claim of an item that cannot be read, so that it stops nobody; its files stay."""
-        record = Record(kind="failed", at=self._queue.now(), outcome="unreadable", why=why)
         self._queue.chain.append(hint.id, hint.number + 1, record)
-        self._queue.hints.unmark_working(hint)
-        self._leave_place(hint.id)
+        self._let_go(hint)
 
-    def _leave_place(self, item_id: str) -> None:
-        place = self._places.pop(item_id, None)
+    def _let_go(self, hint: Hint) -> None:
+        """Drop all that goes with a claim that is no longer open."""
+        self._held.discard((hint.id, hint.number))
+        with contextlib.suppress(OSError):
+            self._queue.hints.unmark_working(hint)
+        place = self._places.pop(hint.id, None)
         if place is not None:
             place.leave()
+            self._queue.bell.ring()  # whoever passed over this role may look again
 
     def holds(self, claim: Claim) -> bool:
         """True while the claim is valid: nobody has ended it, taken it back or cancelled the item."""
@@ -137,8 +174,7 @@ class Taker:
 
     def forget(self, claim: Claim) -> None:
         """Let go of a claim that is not ours any more."""
-        self._queue.hints.unmark_working(Hint.of(claim.item, len(claim.entry.records)))
-        self._leave_place(claim.item.id)
+        self._let_go(Hint.of(claim.item, len(claim.entry.records)))
 
     def look_again(self) -> None:
         """Trust no earlier listing at the next take."""
@@ -147,6 +183,7 @@ class Taker:
 
     def close(self) -> None:
         """End this taker; its open claims are those of a dead worker from now on."""
-        for item_id in tuple(self._places):
-            self._leave_place(item_id)
+        for place in self._places.values():
+            place.abandon()
+        self._places.clear()
         self._marker.close()

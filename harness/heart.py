@@ -1,0 +1,67 @@
+"""The worker's heartbeat file: who it is, what it does, when the work last moved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from ..queue import atomic
+from ..queue.clock import utc_now
+from .processes import own_identity
+from .state import AgentDirectory, Heartbeat
+
+
+class Heart:
+    """Writes the heartbeat of one worker, every `interval_seconds` or when something changes."""
+
+    def __init__(
+        self, agent: AgentDirectory, interval_seconds: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        identity = own_identity()
+        self._path = agent.heartbeat
+        self._interval_seconds = interval_seconds
+        self._monotonic = monotonic
+        self._beat = Heartbeat(
+            agent=agent.name,
+            pid=identity.pid,
+            process_start=identity.process_start,
+            boot=identity.boot,
+            at=utc_now(),
+            beat=monotonic(),
+            state="starting",
+            since=utc_now(),
+        )
+
+    def tell(self, state: str, **details: object) -> None:
+        """Say that the worker is in `state` from now on; `details` are further fields of the heartbeat."""
+        self._write(msgspec.structs.replace(self._beat, state=state, since=utc_now(), **details))
+
+    def rest(self, *, done: int = 0, failed: int = 0) -> None:
+        """Say that the worker has no item in hand, and count what came of the last one."""
+        self.tell(
+            "idle",
+            item=None,
+            attempt=None,
+            role=None,
+            program=None,
+            progress=None,
+            done=self._beat.done + done,
+            failed=self._beat.failed + failed,
+        )
+
+    def beat(self, *, progress: bool = False) -> None:
+        """Say that the worker lives, unless it said so a moment ago; `progress` says that its work moves."""
+        now = self._monotonic()
+        if now - self._beat.beat >= self._interval_seconds:
+            self._write(self._beat)
+        if progress:
+            self._beat = msgspec.structs.replace(self._beat, progress=now)
+
+    def _write(self, beat: Heartbeat) -> None:
+        self._beat = msgspec.structs.replace(beat, at=utc_now(), beat=self._monotonic())
+        try:
+            atomic.replace_file(self._path, msgspec.json.encode(self._beat))
+        except OSError:
+            return  # a full disk must not stop the work; the monitor sees the old beat

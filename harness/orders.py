@@ -1,0 +1,77 @@
+"""What a worker has been told to do, and waiting for it.
+
+A worker reads orders from its standard input, which the coordinator holds open: the lines ``pause`` and
+``resume``, and the end of the stream, which says "finish what you have and take no more". The stream also
+ends when the coordinator dies, so nobody has to be alive to give that order. SIGTERM says "stop now".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from types import FrameType
+
+
+class Orders:
+    """The orders so far. `finishing`: take no more. `stopping`: end the work in hand, too. `paused`: take none now."""
+
+    def __init__(self) -> None:
+        self.finishing = False
+        self.stopping = False
+        self.paused = False
+        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lines: int | None = None
+
+    def obey_stream(self, descriptor: int) -> None:
+        """Take orders from `descriptor` from now on."""
+        os.set_blocking(descriptor, False)
+        self._lines = descriptor
+
+    def obey_terminate(self) -> None:
+        """Stop at SIGTERM; SIGINT belongs to the coordinator, which passes on what follows from it."""
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def obey_staged_signals(self) -> None:
+        """Finish at the first SIGINT or SIGTERM, stop at the second."""
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._next_stage)
+
+    def finish(self) -> None:
+        self.finishing = True
+
+    def stop(self) -> None:
+        self.finishing = self.stopping = True
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stop()
+
+    def _next_stage(self, _number: int, _frame: FrameType | None) -> None:
+        if self.finishing:
+            self.stopping = True
+        self.finishing = True
+
+    def wait(self, seconds: float, *descriptors: int) -> None:
+        """Wait until an order comes, one of `descriptors` is readable, or the time is over."""
+        watched = [self._wake, *descriptors, *([] if self._lines is None else [self._lines])]
+        ready, _, _ = select.select(watched, (), (), max(0.0, seconds))
+        if self._wake in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake, 4096)
+        if self._lines is not None and self._lines in ready:
+            self._read_lines(self._lines)
+
+    def _read_lines(self, descriptor: int) -> None:
+        try:
+            data = os.read(descriptor, 4096)
+        except BlockingIOError:
+            return
+        if not data:
+            self.finishing = True
+            self._lines = None
+        for line in data.decode(errors="replace").split():
+            self.paused = {"pause": True, "resume": False}.get(line, self.paused)

@@ -1,0 +1,95 @@
+"""What an attempt came to, decided by evidence: how the program ended, what it committed, whether the checks pass.
+
+A pure function from what was observed to the record that ends the attempt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..queue.records import Entry, Record
+from ..queue.retry import RetryPolicy
+from .runner import Run
+
+Landing = Literal["auto", "review", "never"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known when the program and the checks have run. Times are as recorded, see queue/clock.py."""
+
+    at: str
+    agent: str
+    started_at: str
+    seconds: float
+    branch: str
+    log: str
+    run: Run | None = None
+    commit: str | None = None
+    commits: int = 0
+    question: str = ""
+    failed_check: str | None = None
+    error: str | None = None
+    output: str = ""
+
+
+def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) -> Record | None:
+    """Return the record that ends the attempt, None when there is nothing to say: the claim is not ours any more."""
+    run = evidence.run
+    if evidence.error is not None:
+        return _failure(evidence, entry, policy, "error", evidence.error)
+    if run is None or run.ended == "fenced":
+        return None
+    if run.ended == "stopped":
+        why = "stopped before it was done; it costs the item no attempt"
+        return _record(evidence, "released", "interrupted", why, counted=False)
+    if evidence.question:
+        return _record(evidence, "waiting", "asked", evidence.question)
+    if not run.ok:
+        outcome = {"timed-out": "timed-out", "not-started": "not-started"}.get(run.ended, "failed")
+        return _failure(evidence, entry, policy, outcome, run.describe("the program"))
+    if evidence.failed_check is not None:
+        return _failure(evidence, entry, policy, "check-failed", evidence.failed_check)
+    return _success(evidence, land)
+
+
+def _success(evidence: Evidence, land: Landing) -> Record:
+    if evidence.commits == 0:
+        return _record(evidence, "done", "done", "nothing to land: the program changed nothing")
+    if land == "review":
+        why = f"wants a look before it lands: git diff parallel-loop/landed...{evidence.branch}"
+        return _record(evidence, "waiting", "review", why)
+    if land == "never":
+        return _record(evidence, "done", "done", f"left on its branch {evidence.branch}, as configured (land: never)")
+    return _record(evidence, "landing", "done", None)
+
+
+def _failure(evidence: Evidence, entry: Entry, policy: RetryPolicy, outcome: str, why: str) -> Record:
+    record = _record(evidence, "released", outcome, why, text=evidence.output or None)
+    return policy.after_failure(entry, record)
+
+
+def _record(
+    evidence: Evidence,
+    kind: Literal["released", "waiting", "done", "landing"],
+    outcome: str,
+    why: str | None,
+    *,
+    text: str | None = None,
+    counted: bool = True,
+) -> Record:
+    return Record(
+        kind=kind,
+        at=evidence.at,
+        agent=evidence.agent,
+        outcome=outcome,
+        why=why,
+        started_at=evidence.started_at,
+        seconds=round(evidence.seconds, 3),
+        branch=evidence.branch if evidence.commit else None,
+        commit=evidence.commit,
+        log=evidence.log,
+        counted=counted,
+        text=text,
+    )

@@ -1,0 +1,31 @@
+"""What every worktree and the repository need before work can start there, for workers and for landing."""
+
+from __future__ import annotations
+
+from ..worktrees.environment import Identity
+from ..worktrees.landing import LandingBranch
+from ..worktrees.repository import Repository
+from ..worktrees.setup import set_up
+from ..worktrees.worktree import Worktree
+from .project import Project
+
+LANDER_IDENTITY = Identity("parallel-loop", "parallel-loop@parallel-loop.invalid")
+
+
+def ensure_landing_branch(repository: Repository, worktree: Worktree, target: str) -> LandingBranch:
+    """Return the landing branch, created at the tip of `target` if nobody has done so yet."""
+    branch = LandingBranch(repository, worktree, LANDER_IDENTITY)
+    tip = repository.branch_tip(target)
+    assert tip is not None, "checked before any process is started"
+    branch.ensure(tip)
+    return branch
+
+
+def equip(worktree: Worktree, project: Project) -> list[str]:
+    """Copy and link what `setup:` names into the worktree; return the names that the repository does not have."""
+    setup = project.config.setup
+    if not setup.copy and not setup.link:
+        return []
+    missing = set_up(worktree.path, project.root, copy=setup.copy, link=setup.link)
+    worktree.leave_out([*setup.copy, *setup.link])
+    return missing

@@ -1,0 +1,131 @@
+"""The state directory `.parallel-loop/` in the user's repository: where what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from ..queue import atomic
+from ..queue.clock import utc_now
+from .processes import Identity
+
+DIRECTORY = ".parallel-loop"
+CONFIG_NAME = "parallel-loop.yaml"
+_README = """This directory belongs to parallel-loop: the queue, the agents' worktrees, logs and status.
+It is in no commit (see .gitignore beside this file). Deleting it while nothing runs forgets all items and
+their history; branches, landed commits and refs/parallel-loop/salvage stay in the repository.
+"""
+
+
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+class StateDirectory:
+    """Paths below `.parallel-loop/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.queue = root / "queue"
+        self.agents = root / "agents"
+        self.events = root / "events.jsonl"
+        self.status = root / "status.json"
+        self.wanted = root / "wanted.json"
+        self.coordinator_lock = root / "coordinator.lock"
+        self.worktrees_lock = root / "worktrees.lock"
+        self.landing_lock = root / "landing.lock"
+
+    def create(self) -> None:
+        """Make the directory; it keeps itself out of git and explains itself."""
+        self.agents.mkdir(parents=True, exist_ok=True)
+        for name, text in ((".gitignore", "*\n"), ("README", _README)):
+            if not (self.root / name).exists():
+                atomic.replace_file(self.root / name, text.encode())
+
+    def agent(self, name: str) -> AgentDirectory:
+        return AgentDirectory(self.agents / name)
+
+    def agent_names(self) -> list[str]:
+        """Return the agents that ever had a worker, agent-2 before agent-10."""
+        names = [path.name for path in self.agents.glob("*-*") if path.is_dir()]
+        return sorted(names, key=lambda name: (len(name), name))
+
+    def record_event(self, event: str, **details: str | float | None) -> None:
+        """Append one line to the history of the run; what cannot be written is not worth stopping for."""
+        line = {"at": utc_now(), "event": event, **{key: value for key, value in details.items() if value is not None}}
+        try:
+            atomic.append_line(self.events, msgspec.json.encode(line))
+        except OSError:
+            return
+
+
+class AgentDirectory:
+    """Paths below `agents/agent-1/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.name = root.name
+        self.lock = root / "worker.lock"
+        self.heartbeat = root / "heartbeat.json"
+        self.session = root / "session.json"
+        self.logs = root / "logs"
+        self.worker_log = root / "logs" / "worker.log"
+
+    def create(self) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    def attempt_log(self, item_id: str, attempt: int) -> Path:
+        return self.logs / f"{item_id}-{attempt}.log"
+
+    def prompt_file(self, item_id: str, attempt: int) -> Path:
+        return self.logs / f"{item_id}-{attempt}.prompt"
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker last said of itself. `beat` and `progress` are CLOCK_MONOTONIC seconds of boot `boot`."""
+
+    agent: str
+    pid: int
+    process_start: float
+    boot: str
+    at: str
+    beat: float
+    state: str = "idle"  # starting, idle, preparing, working, checking, ending
+    item: str | None = None
+    attempt: int | None = None
+    role: str | None = None
+    program: str | None = None
+    since: str | None = None
+    progress: float | None = None
+    done: int = 0
+    failed: int = 0
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.pid, self.process_start, self.boot)
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Which attempt an agent's worktree was last prepared for: what is found there later belongs to it."""
+
+    item: str
+    attempt: int
+    branch: str
+
+
+def read_heartbeat(directory: AgentDirectory) -> Heartbeat | None:
+    """Return the agent's last heartbeat, None when there is none that can be read."""
+    return _read(directory.heartbeat, Heartbeat)
+
+
+def read_session(directory: AgentDirectory) -> Session | None:
+    return _read(directory.session, Session)
+
+
+def _read(path: Path, kind: type[_Struct]) -> _Struct | None:
+    try:
+        data = atomic.read_file(path)
+        return None if data is None else msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, atomic.Unreadable):
+        return None

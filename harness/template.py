@@ -1,0 +1,136 @@
+"""The commented `parallel-loop.yaml` that `init` writes, and what it can find out about a repository beforehand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from .documents import DocumentError, read_document
+from .settings import PROGRAM_PRESETS
+
+_MAX_READ_BYTES = 1_000_000
+
+# Every commented line holds one whole key, so that removing its `#` is all it takes.
+_TEMPLATE = """\
+# parallel-loop: turns a queue of work items into tested commits, with several agents at once.
+# Every key is optional. A line that begins with `#` and a key shows the default, or an example where it says so;
+# remove the `#` to use it. Durations: 500ms, 90s, 20m, 1h30m. Sizes: 512MB, 2GB (1000-based), 1GiB (1024-based).
+
+# Your branch that landed work reaches, by fast-forward and only when nothing of yours is in the way.
+target: {target}
+
+# Commands run on the merged result before it lands, all of which must succeed. Without any, work lands unchecked.
+{checks}
+#check_timeout: 30m
+
+# false: one worker at a time in one process. PARALLEL_MODE=false does the same for one run.
+#parallel_mode: true
+# How many agents work at once, 1 to 64. PARALLEL_AGENTS=5 and `run --agents 5` count more.
+#agents: 3
+# auto: what passes the checks lands; review: it waits for a person; never: it stays on its branch.
+#land: auto
+# Where the agents' checkouts are, relative to this file.
+#worktrees: .parallel-loop/worktrees
+
+# What a fresh worktree needs: paths to copy or link from here, then commands. Example:
+#setup: {{copy: [.env], link: [node_modules], run: [npm ci]}}
+
+# What runs an item that names no program: shell, or a name from `programs`.
+#program: shell
+# {found}
+# The item's prompt reaches a program on standard input (stdin), in an argument (argv) or as a file (file). In argv,
+# "{{prompt}}", "{{prompt_file}}", "{{item}}", "{{worktree}}", "{{branch}}" and "{{attempt}}" are filled in. Example:
+#programs: {{mine: {{argv: [my-agent, --file, "{{prompt_file}}"], prompt: file}}}}
+
+# Kinds of work, with their own limit on work in progress, program and limits. Example:
+#roles: {{builder: {{wip: 3, program: shell, timeout: 1h, memory: 2GB, cpu: 50%}}}}
+
+# Attempts in all, and the wait before the next one: `first`, then `factor` times as long each time, at most `max`.
+#retry: {{attempts: 3, first: 10s, factor: 2, max: 5m}}
+
+# What one attempt may use; 100% is one processor core. This version enforces `time` alone.
+#limits: {{time: 1h, memory: 4GB, cpu: 100%, processes: 500}}
+
+# A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long (or without progress: not
+# enforced in this version), and its place is given up after so many deaths in a row.
+#health: {{heartbeat: 5s, silent: 120s, no_progress: 20m, restarts: 5}}
+"""
+
+
+def template(target: str, checks: Sequence[str], found: Sequence[str], suggested: Sequence[str] = ()) -> str:
+    """Return the text of a configuration whose target and `checks` are set and that shows all else commented out.
+
+    `found` are the agent programs on this machine. `suggested` checks stand commented out where there are no `checks`.
+    """
+    programs = f"On PATH when this was written: {', '.join(found)}." if found else "No agent program was found on PATH."
+    shown = f"checks: {_list(checks)}" if checks else f"#checks: {_list(suggested or ['make test'])}"
+    return _TEMPLATE.format(target=_text(target), checks=shown, found=programs)
+
+
+def found_programs() -> list[str]:
+    """Return the agent programs on PATH that parallel-loop knows by name."""
+    return [name for name in PROGRAM_PRESETS if shutil.which(name)]
+
+
+def guess_checks(root: Path) -> list[str]:
+    """Return commands that probably test the repository: its Makefile's if it has one, else each language's own."""
+    makefile = next((text for name in ("GNUmakefile", "makefile", "Makefile") if (text := _read(root / name))), "")
+    if any(_is_test_rule(line) for line in makefile.splitlines()):
+        return ["make test"]
+    guesses = {
+        "npm test": _npm_tests(_read(root / "package.json")),
+        "pytest -q": _pytest_tests(root),
+        "cargo test": (root / "Cargo.toml").is_file(),
+        "go test ./...": (root / "go.mod").is_file(),
+        "mvn -q test": (root / "pom.xml").is_file(),
+    }
+    return [command for command, likely in guesses.items() if likely]
+
+
+def _is_test_rule(line: str) -> bool:
+    targets, colon, rest = line.partition(":")
+    return bool(colon) and not line[:1].isspace() and "test" in targets.split() and not rest.lstrip(":").startswith("=")
+
+
+def _npm_tests(text: str) -> bool:
+    try:
+        package = read_document(text, "package.json")
+        scripts = package.get("scripts") if isinstance(package, dict) else None
+        test = scripts.get("test") if isinstance(scripts, dict) else None
+    except DocumentError:
+        return False
+    return isinstance(test, str) and "no test specified" not in test  # what `npm init` writes
+
+
+def _pytest_tests(root: Path) -> bool:
+    configured = {"pyproject.toml": "[tool.pytest", "setup.cfg": "[tool:pytest]", "tox.ini": "[pytest]"}
+    return (
+        (root / "pytest.ini").is_file()
+        or any(section in _read(root / name) for name, section in configured.items())
+        or any((root / "tests").glob("test_*.py"))
+    )
+
+
+def _read(path: Path) -> str:
+    """Return the beginning of a text file; a guess may be wrong, so what cannot be read is empty."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(_MAX_READ_BYTES)
+    except OSError:
+        return ""
+
+
+def _list(texts: Sequence[str]) -> str:
+    return "[" + ", ".join(_text(text) for text in texts) + "]"
+
+
+def _text(text: str) -> str:
+    """Return `text` as YAML: bare where nothing in it could mean something else, otherwise as JSON writes it."""
+    bare = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*", text)
+    reserved = text.lower() in {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+    return text if bare and not reserved else json.dumps(text, ensure_ascii=False)

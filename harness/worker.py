@@ -1,0 +1,137 @@
+"""A worker: the process that fills an agent's place. It takes items one at a time and makes attempts at them.
+
+Guarantees: one worker at most has an agent's place (a lock that ends with the process); what a killed
+predecessor left running there is ended before the worktree is touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+from ..queue.markers import Owner
+from ..queue.records import Record
+from ..queue.taking import Claim, Taker
+from ..worktrees.pool import Pool
+from ..worktrees.repository import Repository
+from .attempt import Attempt, Workplace, rescue
+from .heart import Heart
+from .orders import Orders
+from .processes import become_subreaper, end_marked, own_identity
+from .project import Project
+from .setting_up import ensure_landing_branch
+
+_IDLE_SECONDS = 0.1  # how soon a new item is noticed
+_LOOK_AGAIN_EVERY = 300  # idle waits after which no earlier listing is trusted: a ring of the bell can be lost
+
+
+class PlaceTaken(Exception):
+    """Another living process is this agent's worker."""
+
+
+class Worker:
+    """The worker of one agent."""
+
+    def __init__(self, project: Project, agent_name: str, target: str, orders: Orders) -> None:
+        self._project = project
+        self._orders = orders
+        self._agent = project.state.agent(agent_name)
+        self._agent.create()
+        self._lock = self._take_place()
+        become_subreaper()
+        end_marked(project.state.root, agent_name)
+        repository = Repository.open(project.root)
+        self._heart = Heart(self._agent, project.config.health.heartbeat_seconds)
+        self._heart.tell("starting")
+        self._pool = Pool(repository, project.worktrees, project.state.worktrees_lock)
+        worktree = self._pool.ensure(agent_name)
+        self._place = Workplace(project, repository, self._agent, worktree, orders, self._heart)
+        ensure_landing_branch(repository, worktree, target)
+        self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
+        self._heart.rest()
+
+    def _take_place(self) -> int:
+        descriptor = os.open(self._agent.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise PlaceTaken(f"{self._agent.name} has a living worker already; it is left alone") from None
+        return descriptor
+
+    def run(self) -> None:
+        """Work until the orders say to finish."""
+        waits = 0
+        while not self._orders.finishing:
+            if self.work_once():
+                waits = 0
+                continue
+            waits += 1
+            if waits % _LOOK_AGAIN_EVERY == 0:
+                self._taker.look_again()
+            self._heart.beat()
+            self._orders.wait(_IDLE_SECONDS)
+
+    def work_once(self) -> bool:
+        """Make one attempt at the first item that can be taken; False when there is none, or none is wanted."""
+        if self._orders.paused or self._orders.finishing:
+            return False
+        claim = self._taker.take()
+        if claim is None:
+            return False
+        self._tell_event("claimed", claim, None)
+        self._pool.ensure(self._agent.name)  # a program may have deleted it
+        record = Attempt(self._place, self._taker, claim).make()
+        if record is None or not self._taker.end(claim, record):
+            self._abandon(claim)
+            return True
+        self._tell_event(record.kind, claim, record)
+        succeeded = record.kind in {"landing", "done"}
+        self._heart.rest(done=int(succeeded), failed=int(record.counted and not succeeded))
+        return True
+
+    def _abandon(self, claim: Claim) -> None:
+        """The claim is not ours any more: keep what was done for a person to look at, and record nothing."""
+        self._taker.forget(claim)
+        rescue(self._place)
+        self._tell_event("abandoned", claim, None)
+        self._heart.rest()
+
+    def _tell_event(self, event: str, claim: Claim, record: Record | None) -> None:
+        self._project.state.record_event(
+            event,
+            item=claim.item.id,
+            attempt=claim.attempt,
+            agent=self._agent.name,
+            outcome=record.outcome if record else None,
+            why=record.why if record else None,
+        )
+
+    def close(self) -> None:
+        """Give the place up."""
+        self._taker.close()
+        os.close(self._lock)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the worker of an agent: `arguments` are repository, agent and target. Orders come on standard input."""
+    root, agent_name, target = arguments
+    orders = Orders()
+    orders.obey_terminate()
+    orders.obey_stream(sys.stdin.fileno())
+    try:
+        worker = Worker(Project.open(Path(root)), agent_name, target, orders)
+    except PlaceTaken as error:
+        print(error, file=sys.stderr)  # noqa: T201 (standard error is the worker's log)
+        return 3
+    try:
+        worker.run()
+    finally:
+        worker.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

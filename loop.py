@@ -1,0 +1,99 @@
+"""The single-agent loop: one worker and the landing in this one process, on the same queue, without a coordinator.
+
+It is the fallback (``parallel_mode: false``, ``PARALLEL_MODE=false`` or ``python loop.py``), and the
+shortest way to read what parallel-loop does: take, work, land, again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
+from parallel_loop.coordinator.lander import Lander
+from parallel_loop.coordinator.lock import CoordinatorLock
+from parallel_loop.harness.orders import Orders
+from parallel_loop.harness.processes import own_identity
+from parallel_loop.harness.project import Project
+from parallel_loop.harness.worker import Worker
+from parallel_loop.queue.healing import heal
+from parallel_loop.queue.survey import Survey
+
+_AGENT = "agent-1"
+_IDLE_SECONDS = 0.1
+
+
+class LoopOrders(Orders):
+    """Orders by signal, and by what `parallel-loop stop`, `pause` and `resume` write down."""
+
+    def __init__(self, project: Project, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._project = project
+        self._tell = tell
+        self.obey_staged_signals()
+
+    def wait(self, seconds: float, *descriptors: int) -> None:
+        """Wait as any worker does; before it, show what happened, after it, look what is wanted."""
+        self._tell()
+        super().wait(seconds, *descriptors)
+        wanted = read_wanted(self._project.state)
+        if wanted is not None:
+            self.paused = wanted.paused
+            self.finishing = self.finishing or wanted.ending != ""
+            self.stopping = self.stopping or wanted.ending == "stop"
+
+
+def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], None]) -> int:
+    """Work until told to end, or with `drain` until nothing is left to do; return the exit code.
+
+    `tell` is called often; it shows a person what happened since.
+    """
+    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
+    try:
+        write_wanted(project.state, Wanted(agents=1))
+        orders = LoopOrders(project, tell)
+        survey = Survey(project.queue)
+        heal(project.queue, project.retry)
+        survey.refresh()
+        failed_before = survey.counts()["failed"]
+        _loop(project, target, orders, survey if drain else None)
+        survey.refresh()
+        if orders.stopping:
+            return 130
+        return 1 if survey.counts()["failed"] > failed_before else 0
+    finally:
+        tell()
+        lock.close()
+
+
+def _loop(project: Project, target: str, orders: Orders, until_drained: Survey | None) -> None:
+    lander = Lander(project, target, orders)
+    worker = Worker(project, _AGENT, target, orders)
+    try:
+        while not orders.finishing:
+            worked = worker.work_once()
+            lander.land_all()
+            if worked:
+                continue
+            if until_drained is not None:
+                until_drained.refresh()
+                if until_drained.is_drained():
+                    return
+            orders.wait(_IDLE_SECONDS)
+        lander.land_all()
+    finally:
+        worker.close()
+        lander.close()
+
+
+def main() -> int:
+    """Run the loop from the command line, with the options of `parallel-loop run`."""
+    from parallel_loop.coordinator.cli import main as command_line
+
+    os.environ["PARALLEL_MODE"] = "false"
+    return command_line(["run", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Removing and walking directories that a program may have left in any state. No symbolic link is followed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from fnmatch import fnmatch
+from pathlib import Path
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a symbolic link or a whole directory, read-only ones too; nothing there is fine."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        make_accessible(path)
+        shutil.rmtree(path)
+
+
+def make_accessible(path: Path) -> None:
+    """Give the owner back the right to read and change every file and directory at and below `path`."""
+    _allow(path)
+    for folder, below, files in os.walk(path):
+        for name in (*below, *files):
+            _allow(Path(folder, name))
+
+
+def _allow(path: Path) -> None:
+    mode = path.lstat().st_mode
+    wanted = stat.S_IRWXU if stat.S_ISDIR(mode) else stat.S_IRUSR | stat.S_IWUSR
+    if not stat.S_ISLNK(mode) and mode & wanted != wanted:
+        with suppress(PermissionError):  # another user's: git will say what it could not do
+            path.chmod(stat.S_IMODE(mode) | wanted)
+
+
+def nested_git_entries(path: Path, keep: Collection[str] = ()) -> Iterator[Path]:
+    """Every `.git` below `path` but its own, not looking into folders whose name matches a pattern of `keep`."""
+    for folder, below, files in os.walk(path):
+        if folder != str(path) and (".git" in below or ".git" in files):
+            yield Path(folder, ".git")
+        below[:] = [name for name in below if name != ".git" and not any(fnmatch(name, one) for one in keep)]
+
+
+def files_below(path: Path) -> Iterator[Path]:
+    """Every file and symbolic link below `path`, without what belongs to a git directory."""
+    for folder, below, files in os.walk(path):
+        below[:] = [name for name in below if name != ".git"]
+        links = [name for name in below if Path(folder, name).is_symlink()]
+        yield from (Path(folder, name) for name in (*files, *links) if name != ".git")

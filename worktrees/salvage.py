@@ -1,0 +1,113 @@
+"""Committing what would otherwise be thrown away.
+
+Guarantees: after `salvage` returned, everything in the worktree that no commit held, what was only staged, and commits
+that no branch holds, are reachable from a ref of ours. The worktree is not changed; nothing is saved twice when a
+salvage that was killed is run again; a ref that exists is never moved.
+
+Assumes: see `snapshot`. Ignored files are taken only when asked for: they are build products far more often than work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .environment import Identity
+from .git import Git
+from .operations import commits_in_progress, read_line
+from .repository import resolve
+from .snapshot import Snapshot, look, take
+from .worktree import Worktree
+
+KEEPERS = ("refs/heads", "refs/tags", "refs/remotes", "refs/parallel-loop")
+
+
+def has_work(worktree: Worktree, *, keep_branches: Sequence[str] = KEEPERS) -> bool:
+    """Whether a salvage would save anything."""
+    worktree.make_usable()
+    return look(worktree).changed or bool(_loose_commits(worktree, keep_branches))
+
+
+def salvage(
+    worktree: Worktree,
+    ref: str,
+    message: str,
+    identity: Identity,
+    *,
+    keep_branches: Sequence[str] = KEEPERS,
+    ignored: bool = False,
+) -> str | None:
+    """Save the worktree's uncommitted work and loose commits under `ref`; returns the commit, or None: nothing to save.
+
+    If `ref` is taken by something else, `<ref>-2`, `<ref>-3` and so on are tried. `keep_branches` are the refs whose
+    commits count as safe. Files that could not be read are named in the commit's message. Raises GitError.
+    """
+    worktree.make_usable()
+    loose = _loose_commits(worktree, keep_branches)
+    state = look(worktree, ignored=ignored)
+    if not state.changed and not loose:
+        return None
+    git = worktree.git(identity)
+    head = worktree.head()
+    if head and not state.changed and loose == [head]:
+        return keep(git, ref, head)
+    snapshot = take(worktree, state, ignored=ignored)
+    commit = _commit(git, head, snapshot, loose, message)
+    snapshot.index.unlink()
+    return keep(git, ref, commit) if commit else None
+
+
+def keep(git: Git, ref: str, commit: str) -> str:
+    """Make `ref`, or the first free of `<ref>-2`, `<ref>-3`, … hold `commit`; returns the commit it holds.
+
+    That is another commit when one with the same content and parents is there already.
+    """
+    wanted = _content(git, commit)
+    number = 1
+    while True:
+        name = ref if number == 1 else f"{ref}-{number}"
+        taken = resolve(git, name)
+        if taken is not None and _content(git, taken) == wanted:
+            return taken
+        if taken is None:
+            git.run("update-ref", "-m", "parallel-loop: salvage", name, commit, "0" * len(commit))
+            return commit
+        number += 1
+
+
+def commit_tree(git: Git, tree: str, parents: Sequence[str], message: str) -> str:
+    """A commit of `tree`; the message goes through standard input, which takes any length."""
+    named = [argument for parent in dict.fromkeys(parents) for argument in ("-p", parent)]
+    text = message.replace("\0", "").encode("utf-8", "surrogateescape")
+    return git.run("commit-tree", tree, *named, stdin=text).text
+
+
+def _commit(git: Git, head: str | None, snapshot: Snapshot, loose: list[str], message: str) -> str | None:
+    committed = git.text("rev-parse", f"{head}^{{tree}}") if head else None
+    parents = [head] if head else []
+    if snapshot.staged not in {None, committed, snapshot.tree}:
+        assert snapshot.staged is not None
+        parents.append(commit_tree(git, snapshot.staged, parents, f"{message}\n\nWhat was staged."))
+    elif snapshot.tree == committed and not loose:
+        return None  # a broken index, or a file that was only touched
+    if snapshot.skipped:
+        message += "\n\nNot saved, because unreadable:\n" + "\n".join(f"  {name}" for name in snapshot.skipped)
+    return commit_tree(git, snapshot.tree, [*parents, *loose], message)
+
+
+def _content(git: Git, commit: str) -> str:
+    return git.text("rev-parse", f"{commit}^{{tree}}", f"{commit}^@")
+
+
+def _loose_commits(worktree: Worktree, keepers: Sequence[str]) -> list[str]:
+    """HEAD and the commits of an unfinished operation, as far as no ref of `keepers` holds them."""
+    git = worktree.git()
+    candidates = commits_in_progress(worktree.git_dir)
+    if not read_line(worktree.git_dir / "HEAD").startswith("ref: refs/heads/"):
+        candidates = [worktree.head() or "", *candidates]
+    return [commit for commit in dict.fromkeys(candidates) if commit and not _is_kept(git, commit, keepers)]
+
+
+def _is_kept(git: Git, commit: str, keepers: Sequence[str]) -> bool:
+    # Exit code 129: there is no such commit, so there is nothing to keep.
+    holders = git.run("for-each-ref", "--count=1", f"--contains={commit}", *keepers, ok=(0, 129))
+    return holders.returncode != 0 or bool(holders.text)

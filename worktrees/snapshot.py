@@ -1,0 +1,140 @@
+"""A tree object of what is in a worktree, made without touching its index or files.
+
+Guarantees: every file that can be read is in the tree, also where git alone leaves it out: files marked
+assume-unchanged or skip-worktree, files of embedded repositories (a bare `git add` stores a link to a commit that
+nobody has), files under a broken index, files whose clean filter fails. What could not be read is named.
+
+Assumes: nobody else works in the worktree, and `Worktree.make_usable` was called.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import GitError
+from .files import files_below, make_accessible
+from .git import Git, Result
+from .index import Unusual, clear_flags, is_sound, terminated, unusual_entries
+from .worktree import Worktree
+
+_STATUS = ("status", "--porcelain", "-z", "--untracked-files=all", "--ignore-submodules=none", "--no-renames")
+_REFUSED = re.compile(r"unable to index file '(.*?)'$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a worktree held: the tree of its files, that of its index where it could be had, and what is missing."""
+
+    tree: str
+    staged: str | None
+    skipped: tuple[str, ...]
+    index: Path  # a complete index of `tree`, in the worktree's git directory
+
+
+@dataclass(frozen=True)
+class State:
+    """What was found to be uncommitted, and what taking it has to mind."""
+
+    changed: bool
+    sound: bool
+    unusual: Unusual
+    embedded: tuple[str, ...]
+
+
+def look(worktree: Worktree, *, flags: bool = True, ignored: bool = False) -> State:
+    """Find out whether anything is uncommitted; two git commands.
+
+    `flags`: look behind assume-unchanged and skip-worktree too. `ignored`: ignored files count as well.
+    """
+    git = worktree.git()
+    sound = is_sound(worktree.git_dir / "index")
+    unusual = unusual_entries(git) if sound else Unusual()
+    env = None if sound else {"GIT_INDEX_FILE": str(worktree.git_dir / "parallel-loop.index.none")}
+    status = git.run(*_STATUS, *(["--ignored=matching"] if ignored else []), env=env)
+    listed = {field[3:] for field in status.fields}
+    # With --untracked-files=all, only another repository is listed as a directory.
+    embedded = {name for name in listed if name.endswith("/") and (worktree.path / name / ".git").exists()}
+    # A submodule has a file `.git`; a directory there is a repository that exists nowhere else.
+    embedded |= {f"{name}/" for name in unusual.links if _holds_work(worktree.path / name, name in listed)}
+    hidden = flags and (unusual.unchecked or any(os.path.lexists(worktree.path / name) for name in unusual.skipped))
+    changed = bool(listed or embedded or hidden or unusual.unmerged or not sound)
+    return State(changed, sound, unusual, tuple(sorted(embedded)))
+
+
+def _holds_work(path: Path, changed: bool) -> bool:
+    return (path / ".git").is_dir() or (changed and (path / ".git").exists())
+
+
+def take(worktree: Worktree, state: State, *, flags: bool = True, ignored: bool = False) -> Snapshot:
+    """Store what `state` found as a tree. Raises GitError when git cannot, for instance on a full disk."""
+    index = worktree.git_dir / "parallel-loop.index"
+    env = {"GIT_INDEX_FILE": str(index)}
+    git = worktree.git()
+    staged = _begin(worktree, state, index, env)
+    if flags:
+        clear_flags(git, worktree.path, state.unusual, env)
+    added = _add(worktree, state, env, ignored)
+    skipped = _REFUSED.findall(added.stderr) + _add_embedded(worktree, state.embedded, env)
+    tree = git.run("write-tree", env=env).text
+    return Snapshot(tree, staged, tuple(skipped), index)
+
+
+def _begin(worktree: Worktree, state: State, index: Path, env: dict[str, str]) -> str | None:
+    """Start the temporary index from the worktree's own, so that unchanged files are not read again."""
+    git = worktree.git()
+    if state.sound:
+        shutil.copy2(worktree.git_dir / "index", index)  # with its time: git takes a newer index as more trustworthy
+        done = git.run("write-tree", env=env, ok=(0, 128))  # fails on unmerged entries; their content is in commits
+        return done.text if done.returncode == 0 else None
+    head = worktree.head()
+    git.run("read-tree", head or "--empty", env=env)
+    return None
+
+
+def _add(worktree: Worktree, state: State, env: dict[str, str], ignored: bool) -> Result:
+    git = worktree.git()
+    argv = ["add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul"]
+    argv += ["--force"] if ignored else []
+    paths = terminated([".", *(f":(exclude,top,literal){name.rstrip('/')}" for name in state.embedded)])
+    done = git.run(*argv, stdin=paths, env=env, ok=(0, 1, 128))
+    if "Permission denied" in done.stderr:
+        make_accessible(worktree.path)
+        done = git.run(*argv, stdin=paths, env=env, ok=(0, 1, 128))
+    if done.returncode == 128:  # a clean filter that fails (git-lfs not installed) is fatal; unfiltered beats lost
+        done = git.run(*_without_filters(git), *argv, stdin=paths, env=env, ok=(0, 1))
+    return done
+
+
+def _without_filters(git: Git) -> list[str]:
+    listed = git.run("config", "--name-only", "-z", "--get-regexp", r"^filter\..*\.(clean|process)$", ok=(0, 1))
+    off: list[str] = []
+    for key in dict.fromkeys(listed.fields):
+        off += ["-c", f"{key}=", "-c", f"{key.rpartition('.')[0]}.required=false"]
+    return off
+
+
+def _add_embedded(worktree: Worktree, embedded: tuple[str, ...], env: dict[str, str]) -> list[str]:
+    """Add the files of other repositories one by one; returns the names of those that cannot be read."""
+    names, skipped = [], []
+    for folder in embedded:
+        make_accessible(worktree.path / folder)
+        for file in files_below(worktree.path / folder):
+            name = str(file.relative_to(worktree.path))
+            mode = file.lstat().st_mode
+            if stat.S_ISLNK(mode) or (stat.S_ISREG(mode) and os.access(file, os.R_OK)):
+                names.append(name)
+            elif stat.S_ISREG(mode):
+                skipped.append(name)
+    if names:
+        git = worktree.git()
+        argv = ("update-index", "--add", "--replace", "-z", "--stdin")
+        try:
+            git.run(*argv, stdin=terminated(names), env=env)
+        except GitError:
+            git.run(*_without_filters(git), *argv, stdin=terminated(names), env=env)
+    return skipped
