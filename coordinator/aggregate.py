@@ -1,0 +1,194 @@
+"""Builds the snapshot from what is on disk and from what the coordinator observes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ..harness.project import Project
+from ..harness.state import Heartbeat, read_heartbeat
+from ..queue import atomic
+from ..queue.clock import later, seconds_between, utc_now
+from ..queue.records import Entry, State
+from ..queue.survey import Survey
+from . import snapshot as model
+from .lock import Holder, read_holder
+from .snapshot import AgentStatus, Attention, CoordinatorStatus, QueueCounts, RecentItem, Snapshot, TargetStatus, Totals
+from .target_report import LANDER, TargetReport, read_target
+
+_FRESH_SECONDS = 5.0  # an older status file is of a coordinator that cannot write it: look for ourselves
+_RECENT = 40
+_MOST_ATTENTION = 50
+
+
+def current_snapshot(project: Project) -> Snapshot:
+    """Return the coordinator's snapshot while one runs, else one made from the files alone."""
+    holder = read_holder(project.state.coordinator_lock)
+    if holder is not None:
+        published = _published(project)
+        if published is not None and published.coordinator.pid == holder.pid:
+            return published
+    survey = Survey(project.queue)
+    survey.refresh()
+    return build(project, survey, _agents_without_coordinator(project), _coordinator(holder))
+
+
+def _published(project: Project) -> Snapshot | None:
+    try:
+        data = atomic.read_file(project.state.status)
+        found = None if data is None else model.decode(data)
+    except (msgspec.MsgspecError, atomic.Unreadable):
+        return None
+    return found if found is not None and abs(seconds_between(found.at, utc_now())) < _FRESH_SECONDS else None
+
+
+def _coordinator(holder: Holder | None) -> CoordinatorStatus:
+    if holder is None:
+        return CoordinatorStatus(state="stopped")
+    uptime_seconds = max(0.0, seconds_between(holder.started_at, utc_now()))
+    return CoordinatorStatus(
+        state="running", pid=holder.pid, started_at=holder.started_at, uptime_seconds=uptime_seconds
+    )
+
+
+def _agents_without_coordinator(project: Project) -> list[AgentStatus]:
+    """Agents whose worker outlived the coordinator, or is the single-agent loop."""
+    found = []
+    for name in project.state.agent_names():
+        beat = read_heartbeat(project.state.agent(name))
+        if beat is None:
+            continue
+        from ..harness.processes import is_alive
+
+        if is_alive(beat.identity):
+            found.append(agent_status(beat, health="finishing"))
+    return found
+
+
+def agent_status(beat: Heartbeat, *, health: model.Health) -> AgentStatus:
+    """Describe a worker by its heartbeat."""
+    now = time.monotonic()
+    return AgentStatus(
+        name=beat.agent,
+        health=health,
+        state=beat.state,
+        pid=beat.pid,
+        item=beat.item,
+        attempt=beat.attempt,
+        role=beat.role,
+        program=beat.program,
+        since=beat.since,
+        heartbeat_age_seconds=round(max(0.0, now - beat.beat), 1),
+        progress_age_seconds=None if beat.progress is None else round(max(0.0, now - beat.progress), 1),
+        done=beat.done,
+        failed=beat.failed,
+    )
+
+
+def build(
+    project: Project,
+    survey: Survey,
+    agents: Sequence[AgentStatus],
+    coordinator: CoordinatorStatus,
+) -> Snapshot:
+    """Put the snapshot together."""
+    entries = [(entry, survey.state(entry)) for entry in survey.entries()]
+    counts = survey.counts()
+    target = read_target(project.state.root)
+    return Snapshot(
+        at=utc_now(),
+        coordinator=coordinator,
+        agents=tuple(agent for agent in agents if agent.name != LANDER),
+        queue=QueueCounts(**counts),
+        totals=_totals(entries, counts),
+        attention=tuple(_attention(entries, survey, agents, target))[:_MOST_ATTENTION],
+        target=TargetStatus(name=target.name, landed=target.landed, blocked=target.blocked)
+        if target
+        else TargetStatus(),
+        recent=tuple(_recent(entries)),
+    )
+
+
+def _target_status(report: TargetReport | None) -> TargetStatus:
+    if report is None:
+        return TargetStatus()
+    return TargetStatus(name=report.name, landed=report.landed, blocked=report.blocked)
+
+
+def _totals(entries: Iterable[tuple[Entry, State]], counts: dict[State, int]) -> Totals:
+    hour_ago = later(utc_now(), -3600)
+    done_last_hour, seconds, items = 0, [], 0
+    for entry, state in entries:
+        items += 1
+        last = entry.last
+        if state == "done" and last is not None:
+            done_last_hour += last.at >= hour_ago
+            if last.seconds is not None:
+                seconds.append(last.seconds)
+    ended = counts["done"] + counts["failed"]
+    return Totals(
+        items=items,
+        done_last_hour=done_last_hour,
+        success_rate=round(counts["done"] / ended, 4) if ended else None,
+        mean_seconds=round(sum(seconds) / len(seconds), 3) if seconds else None,
+    )
+
+
+def _attention(
+    entries: Iterable[tuple[Entry, State]],
+    survey: Survey,
+    agents: Iterable[AgentStatus],
+    target: TargetReport | None,
+) -> Iterable[Attention]:
+    """Yield what needs a person, the most general first."""
+    if target is not None and target.blocked:
+        yield Attention(item=None, why=f"{target.name} does not follow: {target.blocked}", next=target.next)
+    for agent in agents:
+        if agent.health == "failing":
+            yield Attention(
+                item=None,
+                why=f"{agent.name} was given up: {agent.note or 'its workers died too often'}",
+                next=f"parallel-loop logs {agent.name}",
+            )
+    for damage in survey.damage:
+        yield Attention(item=None, why=f"{damage.path}: {damage.problem}", next="parallel-loop doctor")
+    for entry, state in entries:
+        item_id, why = entry.item.id, (entry.last.why if entry.last else None) or ""
+        if state == "waiting":
+            reviewed = entry.last is not None and entry.last.outcome == "review"
+            command = f"parallel-loop approve {item_id}" if reviewed else f"parallel-loop answer {item_id} TEXT"
+            yield Attention(item=item_id, why=why, next=command)
+        elif state == "failed":
+            yield Attention(item=item_id, why=why, next=f"parallel-loop retry {item_id}")
+        elif state == "blocked":
+            yield from _blocked_for_good(entry, survey)
+
+
+def _blocked_for_good(entry: Entry, survey: Survey) -> Iterable[Attention]:
+    for dependency in entry.item.after:
+        other = survey.get(dependency)
+        if other is not None and other.last is not None and other.last.kind in {"failed", "cancelled"}:
+            yield Attention(
+                item=entry.item.id,
+                why=f"waits for {dependency}, which is {other.last.kind}",
+                next=f"parallel-loop retry {dependency}",
+            )
+
+
+def _recent(entries: Iterable[tuple[Entry, State]]) -> Iterable[RecentItem]:
+    touched = [(entry, state) for entry, state in entries if entry.last is not None and entry.last.kind != "claimed"]
+    touched.sort(key=lambda pair: pair[0].records[-1].at, reverse=True)
+    for entry, state in touched[:_RECENT]:
+        last = entry.records[-1]
+        yield RecentItem(
+            id=entry.item.id,
+            title=entry.item.title,
+            state=state,
+            attempts=entry.attempts,
+            agent=last.agent,
+            at=last.at,
+            seconds=last.seconds,
+            why=last.why,
+        )

@@ -1,0 +1,67 @@
+"""What every command needs of its caller: where the repository is, and how to write the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import msgspec
+
+from ...harness.project import Project
+from ...harness.state import DIRECTORY
+from ...queue.ids import check_id
+from ...queue.records import Entry
+from ...queue.requests import NoSuchItem
+from ...worktrees.discovery import find_root
+from ..errors import NoPlace, WrongUsage
+
+
+@dataclass
+class Caller:
+    """The options before the command's name; filled in when they have been read."""
+
+    repo: Path | None = None
+    no_color: bool = False
+
+    def start(self) -> Path:
+        """Return the directory in or below the repository. Raises NoPlace, WrongUsage."""
+        try:
+            here = Path.cwd()
+        except OSError as error:
+            problem = f"the current directory cannot be used ({error.strerror}); change to one that exists"
+            raise NoPlace(problem) from None
+        if self.repo is None:
+            return here
+        try:
+            if not self.repo.is_dir():
+                raise WrongUsage(f"--repo: {self.repo} is not a directory; name one in the repository")
+        except ValueError:  # a NUL in it
+            raise WrongUsage("--repo: that is no path; name a directory in the repository") from None
+        return here / self.repo
+
+    def project(self) -> Project:
+        """Open the repository. Raises NotARepository, BareRepository, ConfigError, NoPlace, WrongUsage."""
+        return Project.open(self.start())
+
+    def state_if_known(self) -> Path | None:
+        """Return the state directory if there is one already, None on any doubt."""
+        try:
+            root = find_root(self.start())
+        except (OSError, ValueError, NoPlace, WrongUsage):
+            return None
+        state = None if root is None else root / DIRECTORY
+        return state if state is not None and state.is_dir() else None
+
+
+def find_entry(project: Project, item_id: str) -> Entry:
+    """Return the item with its history. Raises InvalidId, NoSuchItem, Unreadable."""
+    entry = project.queue.entry(check_id(item_id))
+    if entry is None:
+        raise NoSuchItem(item_id)
+    return entry
+
+
+def write_json(value: object) -> None:
+    """Write `value` as one JSON document on a line of its own."""
+    click.echo(msgspec.json.encode(value))

@@ -1,0 +1,108 @@
+"""What a person decides about one item: `retry`, `cancel`, `answer`, `approve`, `reject`."""
+
+from __future__ import annotations
+
+import click
+
+from ...harness.schema import Invalid
+from ...queue import requests
+from ...queue.requests import Refused
+from ..errors import WrongUsage
+from .caller import Caller, find_entry
+from .fields import check_text
+
+
+@click.command(short_help="Make a failed, cancelled or delayed item takable again")
+@click.argument("item_id", metavar="ID")
+@click.pass_obj
+def retry(caller: Caller, item_id: str) -> None:
+    """Make a failed, cancelled or delayed item takable now, with all its attempts before it.
+
+    \b
+    Example:
+      parallel-loop retry fix-login
+    """
+    project = caller.project()
+    find_entry(project, item_id)
+    requests.retry(project.queue, item_id)
+    click.echo(f"{item_id} will be tried again")
+
+
+@click.command(short_help="End an item; its worker is stopped if it has one")
+@click.argument("item_id", metavar="ID")
+@click.pass_obj
+def cancel(caller: Caller, item_id: str) -> None:
+    """End an item, whatever it does now. What its program has done so far is kept in the repository.
+
+    Items that wait for it stay blocked until it is tried again and done.
+
+    \b
+    Example:
+      parallel-loop cancel fix-login
+    """
+    project = caller.project()
+    find_entry(project, item_id)
+    before = requests.cancel(project.queue, item_id)
+    working = before.last is not None and before.last.kind == "claimed"
+    click.echo(f"{item_id} is cancelled" + (f"; {before.records[-1].agent} stops working on it" if working else ""))
+
+
+@click.command(short_help="Let a waiting item go on, with TEXT added to its prompt")
+@click.argument("item_id", metavar="ID")
+@click.argument("text", nargs=-1, required=True)
+@click.pass_obj
+def answer(caller: Caller, item_id: str, text: tuple[str, ...]) -> None:
+    """Let an item that waits for a person go on, with TEXT added to its prompt.
+
+    \b
+    Example:
+      parallel-loop answer fix-login 'Yes, an empty password must be refused'
+    """
+    project = caller.project()
+    find_entry(project, item_id)
+    requests.answer(project.queue, item_id, joined(text, "TEXT"))
+    click.echo(f"{item_id} goes on with that answer")
+
+
+@click.command(short_help="Let an item that waits for review land")
+@click.argument("item_id", metavar="ID")
+@click.pass_obj
+def approve(caller: Caller, item_id: str) -> None:
+    """Let the work of an item that waits for review land (`land: review` in the configuration).
+
+    \b
+    Example:
+      parallel-loop show fix-login
+      parallel-loop approve fix-login
+    """
+    project = caller.project()
+    find_entry(project, item_id)
+    requests.approve(project.queue, item_id)
+    click.echo(f"{item_id} is approved and lands while a coordinator runs")
+
+
+@click.command(short_help="Send an item that waits for review back to work, with REASON in its prompt")
+@click.argument("item_id", metavar="ID")
+@click.argument("reason", nargs=-1, required=True)
+@click.pass_obj
+def reject(caller: Caller, item_id: str, reason: tuple[str, ...]) -> None:
+    """Send an item that waits for review back for another attempt, with REASON added to its prompt.
+
+    \b
+    Example:
+      parallel-loop reject fix-login 'The form must keep what was typed'
+    """
+    project = caller.project()
+    last = find_entry(project, item_id).last
+    if last is not None and last.kind == "waiting" and last.outcome != "review":
+        raise Refused(f"{item_id} waits for an answer, not for review; `parallel-loop answer {item_id} TEXT`")
+    requests.answer(project.queue, item_id, joined(reason, "REASON"))
+    click.echo(f"{item_id} goes back to work with that reason")
+
+
+def joined(words: tuple[str, ...], name: str) -> str:
+    """Return the words as one text; a shell has split it when it was not quoted. Raises WrongUsage."""
+    try:
+        return check_text(" ".join(words), (name,))
+    except Invalid as error:
+        raise WrongUsage(f"{name}: {error.problem}") from None

@@ -1,0 +1,87 @@
+"""Speaking to the running coordinator: `stop`, `pause`, `resume`, `scale`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from ...harness.project import Project
+from ...harness.settings import MAX_AGENTS
+from ..control import request
+from ..lock import Holder, read_holder
+from .caller import Caller
+
+_LOOK_SECONDS = 0.1
+
+
+@click.command(short_help="End the coordinator: after the work in hand, or now")
+@click.option("--now", is_flag=True, help="Stop the programs and give their items back.")
+@click.option("--wait", is_flag=True, help="Return only when the coordinator has ended.")
+@click.pass_obj
+def stop(caller: Caller, now: bool, wait: bool) -> None:
+    """Ask the coordinator to take no more items and to end when the work in hand is finished.
+
+    With --now the programs are stopped and their items given back, at no cost of an attempt. The first and the second
+    Ctrl-C in the coordinator's own terminal do the same. It can be asked for again, and --now may follow.
+
+    \b
+    Example:
+      parallel-loop stop --wait
+    """
+    project = caller.project()
+    holder = request(project, ending="stop" if now else "finish")
+    what = "stops its programs, gives their items back" if now else "takes no more items, finishes the work in hand"
+    click.echo(f"the coordinator (pid {holder.pid}) {what} and ends")
+    if wait:
+        _wait_for_end(project, holder)
+
+
+@click.command(short_help="Take no more items until `resume`")
+@click.pass_obj
+def pause(caller: Caller) -> None:
+    """Take no more items. The work in hand goes on, and so does landing.
+
+    \b
+    Example:
+      parallel-loop pause
+    """
+    holder = request(caller.project(), paused=True)
+    click.echo(f"the coordinator (pid {holder.pid}) takes no more items; `parallel-loop resume` goes on")
+
+
+@click.command(short_help="Take items again after `pause`")
+@click.pass_obj
+def resume(caller: Caller) -> None:
+    """Take items again after `pause`.
+
+    \b
+    Example:
+      parallel-loop resume
+    """
+    holder = request(caller.project(), paused=False)
+    click.echo(f"the coordinator (pid {holder.pid}) takes items again")
+
+
+@click.command(short_help="Want N agents from now on")
+@click.argument("agents", metavar="N", type=click.IntRange(1, MAX_AGENTS))
+@click.pass_obj
+def scale(caller: Caller, agents: int) -> None:
+    """Want N agents (1 to 64) from now on. Those that are too many finish the item they have.
+
+    It counts until the coordinator ends; `agents:` in the configuration is for the next one.
+
+    \b
+    Example:
+      parallel-loop scale 5
+    """
+    holder = request(caller.project(), agents=agents)
+    click.echo(f"the coordinator (pid {holder.pid}) now wants {agents} {'agent' if agents == 1 else 'agents'}")
+
+
+def _wait_for_end(project: Project, holder: Holder) -> None:
+    while True:
+        found = read_holder(project.state.coordinator_lock)
+        if found is None or found.pid != holder.pid:
+            return
+        time.sleep(_LOOK_SECONDS)

@@ -1,0 +1,68 @@
+"""Speaking to the running coordinator: the wanted state is a file, which it reads when the bell rings.
+
+A file rather than signals or a socket: it can be read with cat, it works over long paths, and no process
+id can be mistaken.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import msgspec
+
+from ..harness.project import Project
+from ..harness.state import StateDirectory
+from ..queue import atomic
+from .lock import Holder, read_holder
+
+Ending = Literal["", "finish", "stop"]
+_PATIENCE_SECONDS = 1.0  # a coordinator that has just started has not written who it is yet
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a person wants of the coordinator: how many agents, whether they take items, whether it is to end."""
+
+    agents: int
+    paused: bool = False
+    ending: Ending = ""
+
+
+class NotRunning(Exception):
+    """There is no coordinator to speak to."""
+
+    def __init__(self) -> None:
+        super().__init__("no coordinator runs in this repository; start one with `parallel-loop run`")
+
+
+def read_wanted(state: StateDirectory) -> Wanted | None:
+    """Return the wanted state, None when nobody has written one that can be read."""
+    try:
+        data = atomic.read_file(state.wanted)
+        return None if data is None else msgspec.json.decode(data, type=Wanted)
+    except (msgspec.MsgspecError, atomic.Unreadable):
+        return None
+
+
+def write_wanted(state: StateDirectory, wanted: Wanted) -> None:
+    atomic.replace_file(state.wanted, msgspec.json.encode(wanted) + b"\n")
+
+
+def request(
+    project: Project, *, agents: int | None = None, paused: bool | None = None, ending: Ending | None = None
+) -> Holder:
+    """Ask the running coordinator for something and return who it is. Raises NotRunning."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        holder = read_holder(project.state.coordinator_lock)
+        wanted = read_wanted(project.state)
+        if holder is not None and wanted is not None:
+            break
+        if holder is None or time.monotonic() > deadline:
+            raise NotRunning
+        time.sleep(0.02)
+    changes = {"agents": agents, "paused": paused, "ending": ending}
+    changed = msgspec.structs.replace(wanted, **{key: value for key, value in changes.items() if value is not None})
+    write_wanted(project.state, changed)
+    project.queue.bell.ring()
+    return holder

@@ -1,0 +1,167 @@
+"""From an exception to one line on standard error and an exit code.
+
+Guarantees: whatever a command raises, the caller sees one line and no traceback, and the exit code tells scripts what
+kind of failure it was. What we did not foresee is a fault of ours: its traceback goes into a file that the line names,
+and the exit code is 70.
+
+Assumes: the errors of this project say in their own text what, where, why and what to do; here only their kind is known.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from ..harness.wording import one_line
+
+FAILED = 1  # items failed, or what was asked about does not exist
+USAGE = 2  # wrong usage or configuration; nothing was changed
+RUNNING = 3  # another coordinator runs here
+ENVIRONMENT = 4  # git, the file system or the machine cannot do it
+FAULT = 70  # a fault in this program (EX_SOFTWARE of sysexits.h)
+INTERRUPTED = 130  # as a shell reports an end by SIGINT
+READER_GONE = 141  # as a shell reports an end by SIGPIPE
+
+_REMEDIES = {
+    errno.ENOSPC: "make room on the disk, then run this again",
+    errno.EDQUOT: "make room in your quota, then run this again",
+    errno.EROFS: "the file system is read-only; mount it writable, or work in a copy of the repository",
+    errno.EACCES: "give yourself the permission, or run this as the owner of that path",
+    errno.EPERM: "give yourself the permission, or run this as the owner of that path",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`), then run this again",
+    errno.ENFILE: "the machine has too many open files; end some programs, then run this again",
+    errno.ENOMEM: "end some programs to free memory, then run this again",
+    errno.EAGAIN: "the machine has no process or memory left; raise `ulimit -u` or end some programs",
+    errno.EIO: "the disk does not answer as it should; look at the kernel's log",
+    errno.EEXIST: "something else has that name; move it away",
+    errno.ENOTDIR: "something else has that name; move it away",
+    errno.EISDIR: "a directory has that name; move it away",
+    errno.ELOOP: "a symbolic link leads nowhere; move it away",
+    errno.ENAMETOOLONG: "the path is too long; move the repository to a shorter one",
+}
+
+
+class WrongUsage(Exception):
+    """The command line asks for something that cannot be done; says what and what to write instead."""
+
+
+class NotThere(Exception):
+    """What was asked about does not exist."""
+
+
+class NoPlace(Exception):
+    """The current directory was deleted or cannot be entered."""
+
+
+def report(error: BaseException, state: Path | None) -> int:
+    """Print the line for `error` and return the exit code. `state` is where a traceback may be kept, if known."""
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        _forget_output()
+        return READER_GONE
+    if isinstance(error, OSError):  # may be about the output itself, which would fail again when we end
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _forget_output()
+    code, text = _explain(error, state)
+    with suppress(OSError, ValueError):
+        click.echo(f"parallel-loop: {one_line(text)}", err=True)
+    return code
+
+
+def _explain(error: BaseException, state: Path | None) -> tuple[int, str]:
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, click.ClickException):
+        return USAGE, _explain_usage(error)
+    for kinds, code in _kinds():
+        if isinstance(error, kinds):
+            return code, _flat(str(error))
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        where = f"cannot use {os.fsdecode(error.filename)}" if error.filename is not None else "cannot go on"
+        return ENVIRONMENT, f"{where}: {error.strerror}; {_REMEDIES[error.errno]}"
+    place = _keep_traceback(error, state)
+    return FAULT, f"a fault in parallel-loop itself: {type(error).__name__}: {error}; {place}"
+
+
+def _explain_usage(error: click.ClickException) -> str:
+    """Click's message on one line, with the command it is about and where its options are explained."""
+    text = error.format_message().strip().removesuffix(".").replace("\n", " ")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "parallel-loop"
+    name = path.removeprefix("parallel-loop").strip()
+    return f"{name + ': ' if name else ''}{text[:1].lower()}{text[1:]}; see `{path} --help`"
+
+
+def _kinds() -> Sequence[tuple[tuple[type[BaseException], ...], int]]:
+    """Our errors by exit code. Imported here: most commands end without one."""
+    from ..harness.documents import DocumentError
+    from ..harness.settings import ConfigError
+    from ..harness.worker import PlaceTaken
+    from ..queue.adding import InvalidItem
+    from ..queue.atomic import NoHardLinks, Unreadable
+    from ..queue.ids import InvalidId
+    from ..queue.requests import NoSuchItem, Refused
+    from ..queue.store import NewerFormat
+    from ..worktrees.errors import GitError, GitMissing, GitTooOld, WorktreeGone
+    from ..worktrees.locks import LockTimeout
+    from ..worktrees.pool import ForeignDirectory
+    from ..worktrees.repository import BareRepository, EmptyRepository, NotARepository
+    from .control import NotRunning
+    from .lock import AlreadyRunning
+
+    return (
+        ((NoSuchItem, Refused, NotRunning, NotThere), FAILED),
+        ((WrongUsage, ConfigError, DocumentError, InvalidItem, InvalidId), USAGE),
+        ((AlreadyRunning, PlaceTaken), RUNNING),
+        ((NotARepository, BareRepository, EmptyRepository, GitMissing, GitTooOld, GitError), ENVIRONMENT),
+        ((WorktreeGone, ForeignDirectory, LockTimeout, NoPlace), ENVIRONMENT),
+        ((NoHardLinks, NewerFormat, Unreadable), ENVIRONMENT),
+    )
+
+
+def _flat(text: str) -> str:
+    """Join the lines of a message that shows a command's output indented; other line breaks stay visible."""
+    return re.sub(r"\n {2,}", " ", text)
+
+
+def _keep_traceback(error: BaseException, state: Path | None) -> str:
+    """Write the traceback to a file and return the end of the message, which names it."""
+    text = f"Python {sys.version}\n\n" + "".join(traceback.format_exception(error))
+    for folder in (state, Path(tempfile.gettempdir())):
+        if folder is None or not folder.is_dir():
+            continue
+        with suppress(OSError):
+            descriptor, name = tempfile.mkstemp(prefix="crash-", suffix=".txt", dir=folder)
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            return f"please report it with {name}"
+    return "its traceback could not be kept, please report it all the same"
+
+
+def _reader_is_gone() -> bool:
+    """Tell a closed standard output (`| head`) from any other broken pipe, which must not end in silence."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _forget_output() -> None:
+    """Let what is left of the output go nowhere, or Python would complain about it at its end."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,89 @@
+"""One coordinator per repository: a lock held for life.
+
+Guarantees: the lock ends with its process, however that ends; nobody has to remove anything. The file
+says who holds it, and it is never unlinked (a second holder could then lock a file that has no name).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from ..queue.clock import utc_now
+
+_TRIES = 20  # a reader that looks whether the lock is held holds it itself for a moment
+_PAUSE_SECONDS = 0.02
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds the lock."""
+
+    pid: int
+    process_start: float
+    boot: str
+    started_at: str
+
+
+class AlreadyRunning(Exception):
+    """Another coordinator runs in this repository."""
+
+    def __init__(self, holder: Holder | None) -> None:
+        who = f"pid {holder.pid}, since {holder.started_at}" if holder else "its pid is not known yet"
+        super().__init__(
+            f"another coordinator runs in this repository ({who}); "
+            "see `parallel-loop status`, or end that one with `parallel-loop stop`"
+        )
+        self.holder = holder
+
+
+class CoordinatorLock:
+    """The lock, taken. Raises AlreadyRunning."""
+
+    def __init__(self, path: Path, pid: int, process_start: float, boot: str) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.holder = Holder(pid, process_start, boot, utc_now())
+        if not self._take():
+            os.close(self._descriptor)
+            raise AlreadyRunning(read_holder(path))
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, msgspec.json.encode(self.holder) + b"\n", 0)
+
+    def _take(self) -> bool:
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return True
+        return False
+
+    def close(self) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Return who holds the lock now, None when nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _decode(os.pread(descriptor, 4096, 0))
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _decode(data: bytes) -> Holder | None:
+    try:
+        return msgspec.json.decode(data, type=Holder)
+    except msgspec.MsgspecError:
+        return None

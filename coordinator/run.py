@@ -1,0 +1,107 @@
+"""`parallel-loop run`: look whether it can be done, say what will happen, then run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from ..harness.project import Project
+from ..harness.settings import ConfigError
+from ..queue import atomic
+from ..worktrees.git import require_git
+from ..worktrees.repository import Repository
+from .coordinator import Coordinator, Display
+from .lines import EventTail, describe_event
+from .snapshot import Snapshot
+
+
+class Lines:
+    """Shows one line for each change, for a terminal log or a file."""
+
+    def __init__(self, events: Path, out: TextIO) -> None:
+        self._tail = EventTail(events, from_end=True)
+        self._out = out
+
+    def show(self, picture: Snapshot | None = None) -> None:  # noqa: ARG002 (a display may need it)
+        """Print what happened since the last call."""
+        for event in self._tail.read():
+            line = describe_event(event)
+            if line is not None:
+                print(line, file=self._out, flush=True)
+
+
+def find_target(project: Project) -> str:
+    """Return the user's branch that landed work reaches, after looking whether work can start at all.
+
+    Raises GitMissing, GitTooOld, EmptyRepository, BareRepository, NoHardLinks, ConfigError.
+    """
+    require_git()
+    repository = Repository.open(project.root)
+    repository.require_commit()
+    source = project.config.source
+    target = project.config.target or repository.branch_checked_out()
+    if target is None:
+        problem = "HEAD is detached, so the branch that landed work should reach is not known; set `target: BRANCH`"
+        raise ConfigError(source, None, "target", problem)
+    if repository.branch_tip(target) is None:
+        raise ConfigError(source, None, "target", f"there is no branch {target!r}; create it or name another")
+    project.state.create()
+    try_hard_links(project.state.root)
+    return target
+
+
+def try_hard_links(directory: Path) -> None:
+    """Make a hard link in `directory` and remove it again. Raises NoHardLinks."""
+    draft = atomic.write_private(directory, b"")
+    other = draft.with_name(f"{draft.name}-link")
+    try:
+        atomic.link_once(draft, other)
+    finally:
+        draft.unlink()
+        other.unlink(missing_ok=True)
+
+
+def notices(project: Project) -> list[str]:
+    """Return what the user should know before a run that goes on overnight."""
+    found = []
+    if not project.config.checks and project.config.land == "auto":
+        found.append("no `checks:` are configured: what merges without a conflict lands untested")
+    found += [f"`{key}` is read but not enforced in this version" for key in project.config.not_enforced_yet()]
+    return found
+
+
+def run_command(project: Project, *, agents: int | None, drain: bool, as_json: bool, no_color: bool) -> int:
+    """Run until told to end, or with `drain` until nothing is left to do; return the exit code."""
+    target = find_target(project)
+    for notice in notices(project):
+        print(f"parallel-loop: {notice}", file=sys.stderr)
+    log = sys.stderr if as_json else sys.stdout
+    lines = Lines(project.state.events, log)
+    if not project.config.parallel_mode:
+        from ..loop import run_alone
+
+        code = run_alone(project, target, drain=drain, tell=lines.show)
+    else:
+        count = agents or project.config.agents
+        code = _run_parallel(project, target, count, drain, None if as_json else no_color, lines)
+    if as_json:
+        from .aggregate import current_snapshot
+        from .snapshot import encode
+
+        print(encode(current_snapshot(project)).decode())
+    return code
+
+
+def _run_parallel(
+    project: Project, target: str, agents: int, drain: bool, no_color: bool | None, lines: Lines
+) -> int:
+    def coordinate(display: Display) -> int:
+        return Coordinator(project, target, agents=agents, drain=drain, display=display).run()
+
+    if no_color is None or not sys.stdout.isatty():
+        return coordinate(lines)
+    from .live import open_live_view
+
+    with open_live_view(no_color=no_color) as view:
+        return coordinate(view)

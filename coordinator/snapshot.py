@@ -1,0 +1,116 @@
+"""The snapshot: everything a reader may know at one instant. It is what `status --json` prints (version 1)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+VERSION = 1
+
+CoordinatorState = Literal["running", "paused", "finishing", "stopping", "stopped"]
+Health = Literal["starting", "well", "silent", "dead", "failing", "finishing", "off"]
+
+
+class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The coordinator; all but `state` is None when none runs."""
+
+    state: CoordinatorState
+    pid: int | None = None
+    started_at: str | None = None
+    uptime_seconds: float | None = None
+    cpu_percent: float | None = None
+    rss_bytes: int | None = None
+    wanted_agents: int | None = None
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent's place and the worker in it. `state` is what the worker says; `health` what the monitor thinks."""
+
+    name: str
+    health: Health
+    state: str
+    pid: int | None = None
+    item: str | None = None
+    attempt: int | None = None
+    role: str | None = None
+    program: str | None = None
+    since: str | None = None
+    heartbeat_age_seconds: float | None = None
+    progress_age_seconds: float | None = None
+    restarts: int = 0
+    done: int = 0
+    failed: int = 0
+    rss_bytes: int | None = None
+    cpu_percent: float | None = None
+    note: str | None = None
+
+
+class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many items are in each state."""
+
+    ready: int = 0
+    blocked: int = 0
+    delayed: int = 0
+    working: int = 0
+    landing: int = 0
+    waiting: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures over all items. `success_rate` is done / (done + failed); both it and `mean_seconds` may be unknown."""
+
+    items: int = 0
+    done_last_hour: int = 0
+    success_rate: float | None = None
+    mean_seconds: float | None = None
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that needs a person: why, and the one command to run next. `item` is None when it is about no item."""
+
+    item: str | None
+    why: str
+    next: str | None = None
+
+
+class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The user's branch, and what keeps it from following the landing branch, if anything does."""
+
+    name: str | None = None
+    landed: str | None = None
+    blocked: str | None = None
+
+
+class RecentItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the items that changed last, for the dashboard."""
+
+    id: str
+    title: str
+    state: str
+    attempts: int
+    agent: str | None = None
+    at: str | None = None
+    seconds: float | None = None
+    why: str | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it, immutable."""
+
+    at: str
+    coordinator: CoordinatorStatus
+    agents: tuple[AgentStatus, ...]
+    queue: QueueCounts
+    totals: Totals
+    attention: tuple[Attention, ...]
+    target: TargetStatus = TargetStatus()
+    recent: tuple[RecentItem, ...] = ()
+    version: int = VERSION
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Snapshot).decode
