@@ -17,7 +17,7 @@ from .git import Git
 from .operations import operation_in_progress, read_line
 from .recycle import forget_operations
 from .repository import resolve
-from .salvage import commit_tree, keep
+from .salvage import commit_tree, content, keep
 from .snapshot import Snapshot, State, look, take
 from .worktree import Worktree
 
@@ -40,8 +40,8 @@ class Rest:
 def commit_rest(worktree: Worktree, branch: str, message: str, identity: Identity, *, start: str) -> Rest:
     """Commit what is uncommitted and bring the result onto `branch`, which began at commit `start`.
 
-    The program may have changed branch, detached HEAD, deleted or renamed `branch`, or stopped in the middle of a merge.
-    Raises WorktreeGone, GitError.
+    The program may have changed branch, detached HEAD, deleted or renamed `branch`, or stopped in the middle of a
+    merge. Raises WorktreeGone, GitError.
     """
     worktree.make_usable()
     git = worktree.git(identity)
@@ -51,7 +51,7 @@ def commit_rest(worktree: Worktree, branch: str, message: str, identity: Identit
     head = worktree.head()
     state = look(worktree, flags=False)
     snapshot = take(worktree, state, flags=False) if state.changed else None
-    here = _commit(worktree, git, snapshot, state, head or mine, message)
+    here = _commit(worktree, git, snapshot, state, mine, message)
     commit, left_behind = _choose(git, mine, here, start, unfinished)
     if left_behind is not None:
         keep(git, f"refs/parallel-loop/left-behind/{left_behind}", left_behind)
@@ -62,8 +62,9 @@ def commit_rest(worktree: Worktree, branch: str, message: str, identity: Identit
     return Rest(commit, count, here != (head or mine), unfinished, left_behind, snapshot.skipped if snapshot else ())
 
 
-def _commit(worktree: Worktree, git: Git, snapshot: Snapshot | None, state: State, parent: str, message: str) -> str:
-    """The uncommitted work as a commit on top of `parent`; `parent` itself when there is none."""
+def _commit(worktree: Worktree, git: Git, snapshot: Snapshot | None, state: State, mine: str, message: str) -> str:
+    """The uncommitted work as a commit on top of HEAD (or of the branch, `mine`); that commit when there is none."""
+    parent = worktree.head() or mine
     merged = read_line(worktree.git_dir / "MERGE_HEAD", lines=None).split()
     if state.unusual.unmerged:
         merged = []  # with conflicts left it is no merge, and must not look like one
@@ -71,6 +72,8 @@ def _commit(worktree: Worktree, git: Git, snapshot: Snapshot | None, state: Stat
     if not changed and not merged:
         return parent
     tree = snapshot.tree if snapshot else git.text("rev-parse", f"{parent}^{{tree}}")
+    if mine != parent and content(git, mine) == "\n".join((tree, parent, *merged)):
+        return mine  # a commit_rest that was killed made it already
     return commit_tree(git, tree, [parent, *merged], message)
 
 

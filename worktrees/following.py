@@ -80,9 +80,12 @@ def _finish(git: Git, journal: Journal) -> None:
     git.run("update-index", "-q", "--refresh", env=env, ok=(0, 1))
     differing = set(git.run("diff-files", "-z", "--name-only", env=env).fields) & set(paths)
     differing |= {name for name in paths if name not in before and os.path.lexists(journal.path / name)}
-    if differing:
-        # Files are written under git's lock of the index; with the lease free, a lock beside such files is a dead one.
-        (journal.git_dir / "index.lock").unlink(missing_ok=True)
+    lock = journal.git_dir / "index.lock"
+    staged = set(git.run("diff-index", "--cached", "-z", "--name-only", journal.old).fields) & set(paths)
+    # git writes files under its lock of the index. Without the lock and with the old index, it never got that far, and
+    # what differs is an edit of the user; with the lease free, a lock beside half of a step is a dead one.
+    if differing and (lock.exists() or staged):
+        lock.unlink(missing_ok=True)
         _save(git, journal, sorted(differing), env)
         _back_to_old(git, journal, before, paths)
     remove(journal.git_dir / "parallel-loop.index.follow")

@@ -54,10 +54,13 @@ def unusual_entries(git: Git, env: dict[str, str] | None = None) -> Unusual:
     return Unusual(tuple(unchecked), tuple(skipped), tuple(links), unmerged)
 
 
-def clear_flags(git: Git, path: Path, unusual: Unusual, env: dict[str, str] | None = None) -> None:
-    """Have git look at every file that is there. A skipped file that is absent stays skipped: it is not a deletion."""
-    present = [name for name in unusual.skipped if os.path.lexists(path / name)]
-    for option, names in (("--no-assume-unchanged", unusual.unchecked), ("--no-skip-worktree", present)):
+def clear_flags(git: Git, unusual: Unusual, env: dict[str, str] | None = None, *, absent: bool = False) -> None:
+    """Have git look at every file that is there, and with `absent` at those that are not.
+
+    A skipped file that is absent is no deletion when work is saved; it must come back when a worktree is reset.
+    """
+    skipped = [name for name in unusual.skipped if absent or os.path.lexists(git.directory / name)]
+    for option, names in (("--no-assume-unchanged", unusual.unchecked), ("--no-skip-worktree", skipped)):
         if names:
             git.run("update-index", option, "-z", "--stdin", stdin=terminated(names), env=env)
 

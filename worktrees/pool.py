@@ -7,7 +7,7 @@ Guarantees:
   the index and HEAD of a worktree that is only briefly out of sight.
 
 Assumes: `directory` is for this pool alone. A worktree is complete when its admin directory has the file
-`parallel-loop` with the agent's name, written last.
+`parallel-loop` with the agent's name, written last. While `.<name>.making` is there, nobody has worked in it yet.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Pool:
         path = self.directory / name
         with hold(self._lock_path):
             admin = self._find(name, path) or self._adopt(name, path) or self._make(name, path)
+            self._making(name).unlink(missing_ok=True)  # from now on what is in the worktree may be work
             self._repair(path, admin)
         return Worktree(path, admin)
 
@@ -95,7 +96,12 @@ class Pool:
     def _adopt(self, name: str, path: Path) -> Path | None:
         """Make the admin directory again that the files at `path` lost; they may hold work."""
         admin = link(path)
-        if admin is None or admin.exists() or admin.parent != self._repository.git_dir / "worktrees":
+        if (
+            admin is None
+            or admin.exists()
+            or self._making(name).exists()
+            or admin.parent != self._repository.git_dir / "worktrees"
+        ):
             return None
         admin.mkdir(parents=True)
         (admin / "commondir").write_text("../..\n")
@@ -110,6 +116,7 @@ class Pool:
         if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
             raise ForeignDirectory(path)
         commit = self._repository.require_commit()
+        self._making(name).touch()
         options = ("--quiet", "--detach", "--lock", "--reason", self._reason(name))
         self._git.run("worktree", "add", *options, "--", str(path), commit)
         admin = link(path)
@@ -118,7 +125,12 @@ class Pool:
         return admin
 
     def _clear_half_made(self, name: str, path: Path) -> None:
-        """Remove what a killed `worktree add` left: it was never handed out, so no program ran there."""
+        """Remove what a killed `worktree add` left: it was never handed out, so no program ran there.
+
+        git may have been killed while it tidied up after a failure, when the files no longer tell whose they are.
+        """
+        if self._making(name).exists():
+            remove(path)
         for admin in worktree_dirs(self._repository.git_dir):
             target = backlink(admin)
             ours = read_line(admin / "locked") in {"initializing", self._reason(name)}
@@ -142,6 +154,9 @@ class Pool:
         if emptied:  # from the index, because what was staged is all that is left of the work
             (admin / "index.lock").unlink(missing_ok=True)
             Worktree(path, admin).git().run("checkout-index", "--all", "--force", "--quiet", ok=(0, 1, 128))
+
+    def _making(self, name: str) -> Path:
+        return self.directory / f".{name}.making"
 
     def _reason(self, name: str) -> str:
         return f"{self._run_note}: {name}"

@@ -109,7 +109,7 @@ def _prepare_index(worktree: Worktree) -> None:
     git = worktree.git()
     unusual = unusual_entries(git)
     if unusual.unchecked or unusual.skipped:
-        clear_flags(git, worktree.path, unusual)
+        clear_flags(git, unusual, absent=True)
 
 
 def _reset(worktree: Worktree, commit: str, keep: Sequence[str]) -> None:

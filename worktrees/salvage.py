@@ -51,7 +51,7 @@ def salvage(
     if head and not state.changed and loose == [head]:
         return keep(git, ref, head)
     snapshot = take(worktree, state, ignored=ignored)
-    commit = _commit(git, head, snapshot, loose, message)
+    commit = _commit(worktree, git, snapshot, message, required=bool(loose))
     snapshot.index.unlink()
     return keep(git, ref, commit) if commit else None
 
@@ -61,12 +61,12 @@ def keep(git: Git, ref: str, commit: str) -> str:
 
     That is another commit when one with the same content and parents is there already.
     """
-    wanted = _content(git, commit)
+    wanted = content(git, commit)
     number = 1
     while True:
         name = ref if number == 1 else f"{ref}-{number}"
         taken = resolve(git, name)
-        if taken is not None and _content(git, taken) == wanted:
+        if taken is not None and content(git, taken) == wanted:
             return taken
         if taken is None:
             git.run("update-ref", "-m", "parallel-loop: salvage", name, commit, "0" * len(commit))
@@ -74,27 +74,35 @@ def keep(git: Git, ref: str, commit: str) -> str:
         number += 1
 
 
-def commit_tree(git: Git, tree: str, parents: Sequence[str], message: str) -> str:
-    """A commit of `tree`; the message goes through standard input, which takes any length."""
+def commit_tree(git: Git, tree: str, parents: Sequence[str], message: str, *, at_seconds: int | None = None) -> str:
+    """A commit of `tree`, dated now or `at_seconds` since 1970; the message may have any length."""
     named = [argument for parent in dict.fromkeys(parents) for argument in ("-p", parent)]
     text = message.replace("\0", "").encode("utf-8", "surrogateescape")
-    return git.run("commit-tree", tree, *named, stdin=text).text
+    date = f"@{at_seconds} +0000"
+    env = {} if at_seconds is None else {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    return git.run("commit-tree", tree, *named, stdin=text, env=env).text
 
 
-def _commit(git: Git, head: str | None, snapshot: Snapshot, loose: list[str], message: str) -> str | None:
+def _commit(worktree: Worktree, git: Git, snapshot: Snapshot, message: str, *, required: bool) -> str | None:
+    head = worktree.head()
     committed = git.text("rev-parse", f"{head}^{{tree}}") if head else None
     parents = [head] if head else []
     if snapshot.staged not in {None, committed, snapshot.tree}:
         assert snapshot.staged is not None
-        parents.append(commit_tree(git, snapshot.staged, parents, f"{message}\n\nWhat was staged."))
-    elif snapshot.tree == committed and not loose:
+        # Dated by the index, so that a salvage that is run again makes the same commit.
+        at = int((worktree.git_dir / "index").stat().st_mtime)
+        note = f"{message}\n\nWhat was staged."
+        parents.append(commit_tree(git, snapshot.staged, parents, note, at_seconds=at))
+    elif snapshot.tree == committed and not required:
         return None  # a broken index, or a file that was only touched
     if snapshot.skipped:
         message += "\n\nNot saved, because unreadable:\n" + "\n".join(f"  {name}" for name in snapshot.skipped)
-    return commit_tree(git, snapshot.tree, [*parents, *loose], message)
+    parents += [commit for commit in commits_in_progress(worktree.git_dir) if resolve(git, commit)]
+    return commit_tree(git, snapshot.tree, parents, message)
 
 
-def _content(git: Git, commit: str) -> str:
+def content(git: Git, commit: str) -> str:
+    """A commit's tree and parents, one a line: what is the same when the same work is committed twice."""
     return git.text("rev-parse", f"{commit}^{{tree}}", f"{commit}^@")
 
 

@@ -50,7 +50,7 @@ def _inside(name: str, root: Path) -> Path:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file or a folder; of a folder, what is not yet there. Symbolic links in a folder stay links."""
-    if source.is_dir():
+    if source.is_dir() and not target.is_symlink():  # a tracked link may lead anywhere
         target.mkdir(parents=True, exist_ok=True)
         for child in source.iterdir():
             if child.is_symlink():

@@ -55,7 +55,10 @@ def look(worktree: Worktree, *, flags: bool = True, ignored: bool = False) -> St
     sound = is_sound(worktree.git_dir / "index")
     unusual = unusual_entries(git) if sound else Unusual()
     env = None if sound else {"GIT_INDEX_FILE": str(worktree.git_dir / "parallel-loop.index.none")}
-    status = git.run(*_STATUS, *(["--ignored=matching"] if ignored else []), env=env)
+    argv = (*_STATUS, *(["--ignored=matching"] if ignored else []))
+    status = git.run(*argv, env=env, ok=(0, 128))
+    if status.returncode != 0:
+        status = _without_filters(worktree).run(*argv, env=env)
     listed = {field[3:] for field in status.fields}
     # With --untracked-files=all, only another repository is listed as a directory.
     embedded = {name for name in listed if name.endswith("/") and (worktree.path / name / ".git").exists()}
@@ -77,11 +80,16 @@ def take(worktree: Worktree, state: State, *, flags: bool = True, ignored: bool 
     git = worktree.git()
     staged = _begin(worktree, state, index, env)
     if flags:
-        clear_flags(git, worktree.path, state.unusual, env)
-    added = _add(worktree, state, env, ignored)
-    skipped = _REFUSED.findall(added.stderr) + _add_embedded(worktree, state.embedded, env)
+        clear_flags(git, state.unusual, env)
+    added = _add(git, worktree.path, state.embedded, env, ignored)
+    if added.returncode == 128:  # a clean filter that fails (git-lfs not installed) is fatal; unfiltered beats lost
+        git = _without_filters(worktree)
+        added = _add(git, worktree.path, state.embedded, env, ignored)
+    if added.returncode == 128:
+        raise GitError(("add",), worktree.path, added.returncode, added.stderr)
+    unreadable = _add_embedded(git, worktree.path, state.embedded, env)
     tree = git.run("write-tree", env=env).text
-    return Snapshot(tree, staged, tuple(skipped), index)
+    return Snapshot(tree, staged, (*_REFUSED.findall(added.stderr), *unreadable), index)
 
 
 def _begin(worktree: Worktree, state: State, index: Path, env: dict[str, str]) -> str | None:
@@ -96,45 +104,42 @@ def _begin(worktree: Worktree, state: State, index: Path, env: dict[str, str]) -
     return None
 
 
-def _add(worktree: Worktree, state: State, env: dict[str, str], ignored: bool) -> Result:
-    git = worktree.git()
+def _add(git: Git, root: Path, embedded: tuple[str, ...], env: dict[str, str], ignored: bool) -> Result:
     argv = ["add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul"]
     argv += ["--force"] if ignored else []
-    paths = terminated([".", *(f":(exclude,top,literal){name.rstrip('/')}" for name in state.embedded)])
+    paths = terminated([".", *(f":(exclude,top,literal){name.rstrip('/')}" for name in embedded)])
     done = git.run(*argv, stdin=paths, env=env, ok=(0, 1, 128))
     if "Permission denied" in done.stderr:
-        make_accessible(worktree.path)
+        make_accessible(root)
         done = git.run(*argv, stdin=paths, env=env, ok=(0, 1, 128))
-    if done.returncode == 128:  # a clean filter that fails (git-lfs not installed) is fatal; unfiltered beats lost
-        done = git.run(*_without_filters(git), *argv, stdin=paths, env=env, ok=(0, 1))
     return done
 
 
-def _without_filters(git: Git) -> list[str]:
-    listed = git.run("config", "--name-only", "-z", "--get-regexp", r"^filter\..*\.(clean|process)$", ok=(0, 1))
+def _without_filters(worktree: Worktree) -> Git:
+    """Git that stores files as they are."""
+    listed = worktree.git().run(
+        "config", "--name-only", "-z", "--get-regexp", r"^filter\..*\.(clean|process)$", ok=(0, 1)
+    )
     off: list[str] = []
     for key in dict.fromkeys(listed.fields):
-        off += ["-c", f"{key}=", "-c", f"{key.rpartition('.')[0]}.required=false"]
-    return off
+        off += [f"{key}=", f"{key.rpartition('.')[0]}.required=false"]
+    return worktree.git(configuration=off)
 
 
-def _add_embedded(worktree: Worktree, embedded: tuple[str, ...], env: dict[str, str]) -> list[str]:
+def _add_embedded(git: Git, root: Path, embedded: tuple[str, ...], env: dict[str, str]) -> list[str]:
     """Add the files of other repositories one by one; returns the names of those that cannot be read."""
-    names, skipped = [], []
+    names: list[str] = []
+    skipped: list[str] = []
     for folder in embedded:
-        make_accessible(worktree.path / folder)
-        for file in files_below(worktree.path / folder):
-            name = str(file.relative_to(worktree.path))
+        make_accessible(root / folder)
+        for file in files_below(root / folder):
             mode = file.lstat().st_mode
-            if stat.S_ISLNK(mode) or (stat.S_ISREG(mode) and os.access(file, os.R_OK)):
-                names.append(name)
-            elif stat.S_ISREG(mode):
-                skipped.append(name)
+            if stat.S_ISLNK(mode) or stat.S_ISREG(mode):  # a pipe or socket is no work
+                (names if _readable(file) else skipped).append(str(file.relative_to(root)))
     if names:
-        git = worktree.git()
-        argv = ("update-index", "--add", "--replace", "-z", "--stdin")
-        try:
-            git.run(*argv, stdin=terminated(names), env=env)
-        except GitError:
-            git.run(*_without_filters(git), *argv, stdin=terminated(names), env=env)
+        git.run("update-index", "--add", "--replace", "-z", "--stdin", stdin=terminated(names), env=env)
     return skipped
+
+
+def _readable(file: Path) -> bool:
+    return file.is_symlink() or os.access(file, os.R_OK)

@@ -38,9 +38,9 @@ class Worktree:
         """The git directory that all worktrees of the repository share."""
         return self.git_dir.parent.parent
 
-    def git(self, identity: Identity | None = None) -> Git:
-        """Git bound to this worktree."""
-        configuration = ["core.sparseCheckout=false"]  # a sparse checkout left behind hides files
+    def git(self, identity: Identity | None = None, configuration: Iterable[str] = ()) -> Git:
+        """Git bound to this worktree, with further `configuration` (`key=value`)."""
+        configuration = ["core.sparseCheckout=false", *configuration]  # a sparse checkout left behind hides files
         if self._excludes.exists():
             configuration.append(f"core.excludesFile={self._excludes}")
         return Git(self.path, git_dir=self.git_dir, identity=identity, configuration=configuration, lease=self._lease)

@@ -1,0 +1,315 @@
+"""What the commands do and print, in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parallel_loop.coordinator import errors
+from parallel_loop.coordinator.cli import COMMANDS
+from parallel_loop.coordinator.commands.harmless import Harmless
+from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
+from parallel_loop.coordinator.lock import CoordinatorLock
+from parallel_loop.harness.processes import own_identity
+from parallel_loop.harness.project import Project
+from parallel_loop.queue.markers import Owner
+from parallel_loop.queue.records import Record
+from parallel_loop.queue.taking import Claim, Taker
+from support.cli import CommandLine
+from support.repository import git, make_repository
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_repository(tmp_path / "repo")
+
+
+@pytest.fixture
+def cli(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    return CommandLine(capsys, monkeypatch, root)
+
+
+@pytest.fixture
+def project(root: Path) -> Project:
+    return Project.open(root, {})
+
+
+@pytest.fixture
+def taker(project: Project) -> Iterator[Taker]:
+    """A worker that takes items, in this process."""
+    project.queue.create()
+    taker = Taker(project.queue, Owner("agent-1", *own_identity()))
+    yield taker
+    taker.close()
+
+
+@pytest.fixture
+def coordinator(project: Project) -> Iterator[None]:
+    """Somebody holds the coordinator's lock."""
+    project.state.create()
+    write_wanted(project.state, Wanted(agents=3))
+    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
+    yield
+    lock.close()
+
+
+def take(taker: Taker) -> Claim:
+    claim = taker.take()
+    assert claim is not None
+    return claim
+
+
+def end(project: Project, taker: Taker, claim: Claim, **fields: Any) -> None:
+    assert taker.end(claim, Record(at=project.queue.now(), agent="agent-1", **fields))
+
+
+def test_init_writes_a_configuration_once_and_leaves_an_existing_one_alone(root: Path, cli: CommandLine) -> None:
+    first = cli("init")
+    written = (root / "parallel-loop.yaml").read_text()
+    (root / "parallel-loop.yaml").write_text("agents: 2\n")
+    second = cli("init")
+
+    assert (first.code, second.code) == (0, 0)
+    assert "parallel-loop.yaml written (target: main)" in first.out
+    assert "target: main" in written
+    assert "parallel-loop.yaml exists and is left as it is" in second.out
+    assert (root / "parallel-loop.yaml").read_text() == "agents: 2\n"
+    assert git(root, "status", "--porcelain") == "?? parallel-loop.yaml"
+
+
+def test_items_can_be_added_before_init_and_from_a_folder_and_from_an_agents_worktree(
+    root: Path, cli: CommandLine
+) -> None:
+    (root / "src").mkdir()
+    git(root, "worktree", "add", "--quiet", "--detach", str(root / ".parallel-loop/worktrees/agent-1"))
+    for place in (root, root / "src", root / ".parallel-loop/worktrees/agent-1"):
+        cli.directory = place
+        assert cli("add", "--command", "true").code == 0
+
+    assert [row["id"] for row in json.loads(cli("list", "--json").out)] == ["true", "true-2", "true-3"]
+
+
+def test_list_shows_what_is_in_the_states_asked_for(cli: CommandLine) -> None:
+    cli("add", "--command", "true", "--id", "a")
+    cli("add", "--command", "true", "--id", "b", "--after", "a")
+    cli("cancel", "a")
+
+    def ids(*states: str) -> list[str]:
+        argv = [argument for state in states for argument in ("--state", state)]
+        return [row["id"] for row in json.loads(cli("list", "--json", *argv).out)]
+
+    assert (ids("blocked"), ids("cancelled"), ids("ready"), ids("cancelled", "blocked")) == (
+        ["b"],
+        ["a"],
+        [],
+        ["a", "b"],
+    )
+    assert "blocked" in cli("list").out
+
+
+def test_show_tells_the_whole_history(cli: CommandLine, project: Project, taker: Taker) -> None:
+    cli("add", "--command", "true", "--id", "a")
+    end(project, taker, take(taker), kind="failed", outcome="failed", why="exit code 7", seconds=1.5)
+    cli("retry", "a")
+
+    history = json.loads(cli("show", "a", "--json").out)["history"]
+
+    assert [(event["event"], event["attempt"]) for event in history][:2] == [("claimed", 1), ("failed", 1)]
+    assert history[1]["why"] == "exit code 7"
+    assert "exit code 7" in cli("show", "a").out
+
+
+def test_a_person_decides(cli: CommandLine, project: Project, taker: Taker) -> None:
+    cli("add", "--command", "true", "--id", "a")
+    refusals = [cli("retry", "a"), cli("answer", "a", "yes"), cli("approve", "a"), cli("reject", "a", "no")]
+    assert [(answer.code, answer.line.split(" ")[:2]) for answer in refusals] == [(1, ["a", "is"])] * 4
+
+    end(project, taker, take(taker), kind="waiting", outcome="asked", why="which one?")
+    assert "waits for an answer" in cli("approve", "a").line
+    assert "waits for an answer" in cli("reject", "a", "no").line
+    assert cli("answer", "a", "the", "left one").out == "a goes on with that answer\n"
+
+    end(project, taker, take(taker), kind="waiting", outcome="review", why="look")
+    assert cli("reject", "a", "too long").out == "a goes back to work with that reason\n"
+    end(project, taker, take(taker), kind="waiting", outcome="review", why="look", commit="c", branch="b")
+    assert cli("approve", "a").code == 0
+
+    entry = project.queue.entry("a")
+    assert entry is not None
+    assert [record.text for record in entry.records if record.kind == "answered"] == ["the left one", "too long"]
+    assert (entry.records[-1].kind, entry.records[-1].commit) == ("landing", "c")
+
+
+def test_cancelling_an_item_in_work_names_the_agent_and_a_second_time_is_refused(
+    cli: CommandLine, taker: Taker
+) -> None:
+    cli("add", "--command", "true", "--id", "a")
+    claim = take(taker)
+
+    assert cli("cancel", "a").out == "a is cancelled; agent-1 stops working on it\n"
+    assert not taker.holds(claim)
+    assert cli("cancel", "a")[::2] == (1, "parallel-loop: a has ended already (cancelled); nothing to cancel\n")
+
+
+def test_ask_writes_the_reason_where_the_worker_looks(tmp_path: Path, cli: CommandLine) -> None:
+    cli.monkeypatch.setenv("PARALLEL_LOOP_ASK_FILE", str(tmp_path / "ask"))
+
+    assert cli("ask", "Which", "one?").code == 0
+    assert (tmp_path / "ask").read_text() == "Which one?\n"
+
+
+@pytest.mark.parametrize("command", [["stop"], ["stop", "--now"], ["pause"], ["resume"], ["scale", "5"]])
+def test_without_a_coordinator_there_is_nobody_to_speak_to(cli: CommandLine, command: list[str]) -> None:
+    assert cli(*command)[::2] == (
+        1,
+        "parallel-loop: no coordinator runs in this repository; start one with `parallel-loop run`\n",
+    )
+
+
+@pytest.mark.usefixtures("coordinator")
+def test_speaking_to_the_coordinator_changes_what_is_wanted_and_nothing_else(
+    cli: CommandLine, project: Project
+) -> None:
+    said = [cli(*command) for command in (["scale", "5"], ["pause"], ["stop"])]
+
+    assert [answer.code for answer in said] == [0, 0, 0]
+    assert read_wanted(project.state) == Wanted(agents=5, paused=True, ending="finish")
+    cli("resume")
+    assert "and ends" in cli("stop", "--now").out
+    assert read_wanted(project.state) == Wanted(agents=5, paused=False, ending="stop")
+
+
+@pytest.mark.usefixtures("coordinator")
+def test_a_repair_is_refused_while_a_coordinator_runs(cli: CommandLine) -> None:
+    cli("add", "--command", "true")
+
+    answer = cli("doctor", "--repair", "--json")
+
+    assert (answer.code, answer.out) == (3, "")
+    assert "another coordinator runs in this repository (pid " in answer.line
+
+
+def test_logs_prints_the_bytes_of_the_attempt_that_was_asked_for(
+    cli: CommandLine, project: Project, taker: Taker
+) -> None:
+    cli("add", "--command", "true", "--id", "a")
+    assert cli("logs", "a")[::2] == (1, "parallel-loop: a was never worked on; it is ready\n")
+    agent = project.state.agent("agent-1")
+    agent.create()
+    for text in ("one\n", "two \x1b[31m\n"):
+        claim = take(taker)
+        agent.attempt_log("a", claim.attempt).write_text(text)
+        end(project, taker, claim, kind="failed", outcome="failed")
+        cli("retry", "a")
+    agent.session.write_text('{"item": "a", "attempt": 1, "branch": "b"}')
+
+    assert cli("logs", "a").out == "two \x1b[31m\n"
+    assert cli("logs", "a", "--attempt", "1", "--follow").out == "one\n"
+    assert cli("logs", "agent-1").out == "one\n"
+    assert "it has 2, see `parallel-loop show a`" in cli("logs", "a", "--attempt", "3").line
+    agent.attempt_log("a", 2).unlink()
+    assert cli("logs", "a")[0] == 1
+
+
+def test_doctor_finds_nothing_wrong_in_a_healthy_repository_and_changes_nothing(root: Path, cli: CommandLine) -> None:
+    before = sorted(root.rglob("*"))
+
+    answer = cli("doctor", "--json")
+
+    assert answer.code == 0, answer.out
+    assert "fail" not in {finding["verdict"] for finding in json.loads(answer.out)["findings"]}
+    assert sorted(root.rglob("*")) == before
+
+
+def test_doctor_names_each_fault_with_its_remedy(root: Path, cli: CommandLine, project: Project) -> None:
+    config = "target: nowhere\nprogram: mine\nprograms:\n  mine: {argv: [no-such-program]}\n"
+    (root / "parallel-loop.yaml").write_text(config)
+    (root / ".git/index.lock").touch()
+    project.queue.create()
+    (project.queue.layout.items / "stray").mkdir()
+    (project.queue.layout.items / "stray" / "file").touch()
+    project.state.agent("agent-1").create()
+
+    answer = cli("doctor", "--json")
+
+    found = {f["name"]: f for f in json.loads(answer.out)["findings"] if f["verdict"] != "ok"}
+    assert answer.code == 1
+    assert set(found) == {"git lock", "checks", "target", "program", "queue", "worktree"}
+    assert found["target"]["detail"] == "there is no branch 'nowhere'"
+    assert found["program"]["detail"] == "mine: no-such-program is not on PATH"
+    assert all(finding["remedy"] for finding in found.values())
+
+
+def test_doctor_outside_a_repository_and_with_a_bad_configuration_still_says_what_it_can(
+    root: Path, tmp_path: Path, cli: CommandLine
+) -> None:
+    outside = cli("--repo", str(tmp_path), "doctor")
+    (root / "parallel-loop.yaml").write_text("agents: many\n")
+    misconfigured = cli("doctor")
+
+    assert (outside.code, "FAIL  repository" in outside.out) == (4, True)
+    assert (misconfigured.code, "FAIL  configuration" in misconfigured.out) == (1, True)
+    assert "hard links" in misconfigured.out
+
+
+def test_repair_takes_back_what_the_dead_held(cli: CommandLine, project: Project) -> None:
+    cli("add", "--command", "true", "--id", "a")
+    dead = Taker(project.queue, Owner("agent-1", *own_identity()))
+    take(dead)
+    dead.close()  # the lock is free, as after a kill
+
+    assert "a is held by agent-1, whose worker is dead" in cli("doctor").out
+    answer = cli("doctor", "--repair")
+
+    assert "done  took a back from agent-1, whose worker died" in answer.out
+    assert "held by" not in answer.out
+    assert json.loads(cli("list", "--json").out)[0]["state"] == "delayed"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_only_colours_reach_the_terminal_wherever_the_text_is_cut(size: int) -> None:
+    data = "a\x1b[1;31mred\x1b[0m \x1b]0;title\x07 \x1b[2J\r\nb\rc\x9b2J é \u202e\t\xff\n\x1b[".encode() + b"\xff"
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    shown = "a{}red{} ^[]0;title^G ^[[2J\nb\nc\\x9b2J é \\u202e\tÿ\n^[[\\xff"
+
+    for colour, expected in ((True, shown.format("\x1b[1;31m", "\x1b[0m") + "\x1b[0m"), (False, shown.format("", ""))):
+        harmless = Harmless(colour=colour)
+        assert "".join(harmless.take(piece) for piece in pieces) + harmless.end() == expected
+
+
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_every_help_text_begins_with_what_to_do_and_shows_an_example(cli: CommandLine, name: str | None) -> None:
+    answer = cli(*([name] if name else []), "--help")
+
+    assert (answer.code, answer.err) == (0, "")
+    usage, first = answer.out.split("\n\n")[:2]
+    assert usage.startswith("Usage: parallel-loop ")
+    assert "Example" in answer.out
+    assert first[2].isupper()
+
+
+def test_every_error_of_ours_has_an_exit_code() -> None:
+    inside = {  # never leave the module that raises them, or only between ours
+        "BranchExists",
+        "Invalid",
+    }
+    ours = {kind.__name__ for kind in subclasses(Exception) if kind.__module__.startswith("parallel_loop.")}
+
+    assert ours - inside == set(errors.CODES)
+
+
+def subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    import importlib
+
+    folder = Path(errors.__file__).parent.parent
+    for part in ("queue", "worktrees", "harness", "coordinator"):
+        for file in sorted((folder / part).glob("*.py")):
+            if file.stem != "__main__":
+                importlib.import_module(f"parallel_loop.{part}.{file.stem}")
+    todo = [kind]
+    while todo:
+        todo += (found := todo.pop().__subclasses__())
+        yield from found
