@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (a traceback would be a fault)
-        return errors.report(error, caller.state_if_known())
+        return errors.report(error, caller.state_if_known)
 
 
 def _accept_any_text() -> None:

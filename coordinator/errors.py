@@ -4,7 +4,7 @@ Guarantees: whatever a command raises, the caller sees one line and no traceback
 kind of failure it was. What we did not foresee is a fault of ours: its traceback goes into a file that the line names,
 and the exit code is 70.
 
-Assumes: the errors of this project say in their own text what, where, why and what to do; here only their kind is known.
+Assumes: our errors say in their own text what, where, why and what to do; only their kind is told apart here.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import os
 import re
 import select
 import sys
-import tempfile
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from ..harness.wording import one_line
+from ..harness.wording import one_line  # here and not where it is used: with no file left to open, imports fail
 
 FAILED = 1  # items failed, or what was asked about does not exist
 USAGE = 2  # wrong usage or configuration; nothing was changed
@@ -32,9 +30,20 @@ FAULT = 70  # a fault in this program (EX_SOFTWARE of sysexits.h)
 INTERRUPTED = 130  # as a shell reports an end by SIGINT
 READER_GONE = 141  # as a shell reports an end by SIGPIPE
 
+# Our errors by name, whatever module they are in: importing them all here would make this the one place that fails
+# when something else is broken, which is when it is needed. A test compares the table with the classes there are.
+CODES = {
+    **dict.fromkeys(("ClaimerDied", "NoSuchItem", "NotRunning", "NotThere", "Refused"), FAILED),
+    **dict.fromkeys(("ConfigError", "DocumentError", "InvalidId", "InvalidItem", "WrongUsage"), USAGE),
+    **dict.fromkeys(("AlreadyRunning", "PlaceTaken"), RUNNING),
+    **dict.fromkeys(("BareRepository", "EmptyRepository", "NotARepository"), ENVIRONMENT),
+    **dict.fromkeys(("ForeignDirectory", "GitError", "GitMissing", "GitTooOld", "WorktreeGone"), ENVIRONMENT),
+    **dict.fromkeys(("LockTimeout", "NewerFormat", "NoHardLinks", "NoPlace", "Unreadable"), ENVIRONMENT),
+}
 _REMEDIES = {
     errno.ENOSPC: "make room on the disk, then run this again",
     errno.EDQUOT: "make room in your quota, then run this again",
+    errno.EFBIG: "a limit on the size of files is in force; raise it (`ulimit -f`), then run this again",
     errno.EROFS: "the file system is read-only; mount it writable, or work in a copy of the repository",
     errno.EACCES: "give yourself the permission, or run this as the owner of that path",
     errno.EPERM: "give yourself the permission, or run this as the owner of that path",
@@ -63,8 +72,8 @@ class NoPlace(Exception):
     """The current directory was deleted or cannot be entered."""
 
 
-def report(error: BaseException, state: Path | None) -> int:
-    """Print the line for `error` and return the exit code. `state` is where a traceback may be kept, if known."""
+def report(error: BaseException, find_state: Callable[[], Path | None]) -> int:
+    """Print the line for `error` and return the exit code. `find_state` tells where a traceback may be kept."""
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         _forget_output()
         return READER_GONE
@@ -73,24 +82,24 @@ def report(error: BaseException, state: Path | None) -> int:
             sys.stdout.flush()
         except OSError:
             _forget_output()
-    code, text = _explain(error, state)
+    code, text = _explain(error, find_state)
     with suppress(OSError, ValueError):
         click.echo(f"parallel-loop: {one_line(text)}", err=True)
     return code
 
 
-def _explain(error: BaseException, state: Path | None) -> tuple[int, str]:
+def _explain(error: BaseException, find_state: Callable[[], Path | None]) -> tuple[int, str]:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return INTERRUPTED, "interrupted"
     if isinstance(error, click.ClickException):
         return USAGE, _explain_usage(error)
-    for kinds, code in _kinds():
-        if isinstance(error, kinds):
-            return code, _flat(str(error))
+    code = _code_of(error)
+    if code is not None:
+        return code, _flat(str(error))
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         where = f"cannot use {os.fsdecode(error.filename)}" if error.filename is not None else "cannot go on"
         return ENVIRONMENT, f"{where}: {error.strerror}; {_REMEDIES[error.errno]}"
-    place = _keep_traceback(error, state)
+    place = _keep_traceback(error, find_state)
     return FAULT, f"a fault in parallel-loop itself: {type(error).__name__}: {error}; {place}"
 
 
@@ -103,31 +112,13 @@ def _explain_usage(error: click.ClickException) -> str:
     return f"{name + ': ' if name else ''}{text[:1].lower()}{text[1:]}; see `{path} --help`"
 
 
-def _kinds() -> Sequence[tuple[tuple[type[BaseException], ...], int]]:
-    """Our errors by exit code. Imported here: most commands end without one."""
-    from ..harness.documents import DocumentError
-    from ..harness.settings import ConfigError
-    from ..harness.worker import PlaceTaken
-    from ..queue.adding import InvalidItem
-    from ..queue.atomic import NoHardLinks, Unreadable
-    from ..queue.ids import InvalidId
-    from ..queue.requests import NoSuchItem, Refused
-    from ..queue.store import NewerFormat
-    from ..worktrees.errors import GitError, GitMissing, GitTooOld, WorktreeGone
-    from ..worktrees.locks import LockTimeout
-    from ..worktrees.pool import ForeignDirectory
-    from ..worktrees.repository import BareRepository, EmptyRepository, NotARepository
-    from .control import NotRunning
-    from .lock import AlreadyRunning
-
-    return (
-        ((NoSuchItem, Refused, NotRunning, NotThere), FAILED),
-        ((WrongUsage, ConfigError, DocumentError, InvalidItem, InvalidId), USAGE),
-        ((AlreadyRunning, PlaceTaken), RUNNING),
-        ((NotARepository, BareRepository, EmptyRepository, GitMissing, GitTooOld, GitError), ENVIRONMENT),
-        ((WorktreeGone, ForeignDirectory, LockTimeout, NoPlace), ENVIRONMENT),
-        ((NoHardLinks, NewerFormat, Unreadable), ENVIRONMENT),
-    )
+def _code_of(error: BaseException) -> int | None:
+    """Return the exit code of an error of ours, None for one of anybody else's."""
+    ours = __name__.partition(".")[0] + "."
+    for kind in type(error).__mro__:
+        if kind.__module__.startswith(ours) and kind.__name__ in CODES:
+            return CODES[kind.__name__]
+    return None
 
 
 def _flat(text: str) -> str:
@@ -135,17 +126,21 @@ def _flat(text: str) -> str:
     return re.sub(r"\n {2,}", " ", text)
 
 
-def _keep_traceback(error: BaseException, state: Path | None) -> str:
+def _keep_traceback(error: BaseException, find_state: Callable[[], Path | None]) -> str:
     """Write the traceback to a file and return the end of the message, which names it."""
-    text = f"Python {sys.version}\n\n" + "".join(traceback.format_exception(error))
-    for folder in (state, Path(tempfile.gettempdir())):
-        if folder is None or not folder.is_dir():
-            continue
-        with suppress(OSError):
-            descriptor, name = tempfile.mkstemp(prefix="crash-", suffix=".txt", dir=folder)
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-            return f"please report it with {name}"
+    with suppress(OSError, ImportError):  # what went wrong before may go wrong here as well
+        import tempfile
+        import traceback
+
+        text = f"Python {sys.version}\n\n" + "".join(traceback.format_exception(error))
+        for folder in (find_state(), Path(tempfile.gettempdir())):
+            if folder is None:
+                continue
+            with suppress(OSError):
+                descriptor, name = tempfile.mkstemp(prefix="crash-", suffix=".txt", dir=folder)
+                with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(text)
+                return f"please report it with {name}"
     return "its traceback could not be kept, please report it all the same"
 
 

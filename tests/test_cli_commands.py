@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,16 +14,18 @@ from typing import Any
 import pytest
 from parallel_loop.coordinator import errors
 from parallel_loop.coordinator.cli import COMMANDS
+from parallel_loop.coordinator.commands import steer
 from parallel_loop.coordinator.commands.harmless import Harmless
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
 from parallel_loop.coordinator.lock import CoordinatorLock
-from parallel_loop.harness.processes import own_identity
+from parallel_loop.harness.child import hold_for_life
+from parallel_loop.harness.processes import MARK_AGENT, MARK_STATE, own_identity
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
 from support.cli import CommandLine
-from support.repository import git, make_repository
+from support.repository import git, make_empty_repository, make_repository
 
 
 @pytest.fixture
@@ -210,6 +216,9 @@ def test_logs_prints_the_bytes_of_the_attempt_that_was_asked_for(
     assert cli("logs", "a", "--attempt", "1", "--follow").out == "one\n"
     assert cli("logs", "agent-1").out == "one\n"
     assert "it has 2, see `parallel-loop show a`" in cli("logs", "a", "--attempt", "3").line
+    agent.worker_log.write_text("Killed\n")
+    assert cli("logs", "agent-1", "--worker").out == "Killed\n"
+    assert cli("logs", "a", "--worker").line == "there is no agent 'a'; those that there are: agent-1"
     agent.attempt_log("a", 2).unlink()
     assert cli("logs", "a")[0] == 1
 
@@ -255,6 +264,87 @@ def test_doctor_outside_a_repository_and_with_a_bad_configuration_still_says_wha
     assert "hard links" in misconfigured.out
 
 
+def test_doctor_says_what_the_file_system_cannot_do_and_leaves_nothing_there(root: Path, cli: CommandLine) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    full = os.statvfs_result((4096, 4096, 1000, 10, 10, 0, 0, 0, 0, 255))
+    cli.monkeypatch.setattr(os, "link", refuse)
+    cli.monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    cli.monkeypatch.setattr(os, "statvfs", lambda _: full)
+
+    answer = cli("doctor", "--json")
+
+    findings = json.loads(answer.out)["findings"]
+    assert answer.code == 4
+    assert {finding["name"] for finding in findings if finding["verdict"] == "fail"} == {"hard links", "locks", "disk"}
+    assert sorted(path.name for path in root.iterdir()) == [".git", "README.md"]
+
+
+def test_doctor_sees_a_detached_head_a_merge_in_progress_and_a_repository_without_a_commit(
+    root: Path, tmp_path: Path, cli: CommandLine
+) -> None:
+    git(root, "switch", "--quiet", "--detach")
+    (root / ".git/MERGE_HEAD").write_text("0" * 40)
+    detached = cli("doctor")
+    cli.directory = make_empty_repository(tmp_path / "empty")
+    empty = cli("doctor")
+
+    assert detached.code == 1
+    assert "warn  repository    a merge is in progress" in detached.out
+    assert "FAIL  target        HEAD is detached" in detached.out
+    assert empty.code == 4
+    assert "has no commit yet" in empty.out
+
+
+def test_waiting_for_the_end_returns_when_the_coordinator_has_ended(cli: CommandLine, project: Project) -> None:
+    project.state.create()
+    write_wanted(project.state, Wanted(agents=3))
+    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
+    looks = []
+
+    def look(seconds: float) -> None:
+        looks.append(seconds)
+        lock.close()
+
+    cli.monkeypatch.setattr(steer.time, "sleep", look)
+
+    assert cli("stop", "--wait").code == 0
+    assert len(looks) == 1
+
+
+def test_repair_ends_what_a_dead_worker_left_running_and_leaves_a_living_ones_alone(
+    cli: CommandLine, project: Project
+) -> None:
+    cli("add", "--command", "true")
+    programs = []
+    for name in ("agent-1", "agent-2"):
+        project.state.agent(name).create()
+        marks = {MARK_STATE: str(project.state.root), MARK_AGENT: name}
+        programs.append(subprocess.Popen(["sleep", "100"], env=os.environ | marks))
+    place = hold_for_life(project.state.agent("agent-2").lock, "agent-2")
+
+    answer = cli("doctor", "--repair", "--json")
+
+    left_running = [program.poll() is None for program in programs]
+    for program in programs:
+        program.kill()
+        program.wait()
+    os.close(place)
+    assert json.loads(answer.out)["repaired"] == ["ended what a dead worker of agent-1 left running (processes: 1)"]
+    assert left_running == [False, True]
+
+
+def test_a_queue_of_a_newer_version_is_left_alone(cli: CommandLine, project: Project) -> None:
+    cli("add", "--command", "true")
+    project.queue.layout.format.write_text('{"version": 99}')
+
+    added, examined = cli("add", "--command", "true"), cli("doctor")
+
+    assert (added.code, "install the newer parallel-loop that wrote it" in added.line) == (4, True)
+    assert (examined.code, "FAIL  queue" in examined.out) == (1, True)
+
+
 def test_repair_takes_back_what_the_dead_held(cli: CommandLine, project: Project) -> None:
     cli("add", "--command", "true", "--id", "a")
     dead = Taker(project.queue, Owner("agent-1", *own_identity()))
@@ -267,6 +357,13 @@ def test_repair_takes_back_what_the_dead_held(cli: CommandLine, project: Project
     assert "done  took a back from agent-1, whose worker died" in answer.out
     assert "held by" not in answer.out
     assert json.loads(cli("list", "--json").out)[0]["state"] == "delayed"
+
+
+def test_contention_on_this_file_system_has_one_winner_each_time(cli: CommandLine) -> None:
+    answer = cli("contention", "--iterations", "3", "--claimers", "2", "--json")
+
+    result = json.loads(answer.out)
+    assert (answer.code, result["winners"], result["violations"]) == (0, {"1": 3}, [])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
@@ -295,6 +392,9 @@ def test_every_error_of_ours_has_an_exit_code() -> None:
     inside = {  # never leave the module that raises them, or only between ours
         "BranchExists",
         "Invalid",
+        "NotAllowed",
+        "OutsideTree",
+        "RecycleFailed",
     }
     ours = {kind.__name__ for kind in subclasses(Exception) if kind.__module__.startswith("parallel_loop.")}
 

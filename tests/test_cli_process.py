@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import pty
@@ -91,6 +93,50 @@ def test_a_state_directory_that_cannot_be_written_is_said_with_its_path(root: Pa
     assert ".parallel-loop/agents: " in answer.line
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [
+        ("RLIMIT_FSIZE", "0", b"File too large; a limit on the size of files is in force"),
+        ("RLIMIT_NOFILE", "lowest", b"Too many open files; raise the limit of open files"),
+    ],
+)
+def test_a_disk_or_a_process_that_takes_no_more_is_said_and_leaves_no_half_item(
+    root: Path, limit: str, value: str, said: bytes
+) -> None:
+    call(root, "add", "--command", "true", "--id", "a")
+    # The limit is lifted again at the end: what measures coverage has a file to write there.
+    script = (
+        "import os, sys; from resource import *; from parallel_loop.coordinator.cli import main\n"
+        f"lowest = os.dup(0); os.close(lowest); before = getrlimit({limit})\n"
+        f"setrlimit({limit}, ({value}, before[1])); code = main(['add', '--command', 'true', '--id', 'b'])\n"
+        f"setrlimit({limit}, before); sys.exit(code)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, env=environment(), capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout) == (4, b"")
+    assert done.stderr.count(b"\n") == 1
+    assert said in done.stderr
+    assert [row["id"] for row in json.loads(call(root, "list", "--json").out)] == ["a"]
+    assert call(root, "add", "--command", "true", "--id", "b").code == 0
+
+
+def test_a_file_system_without_hard_links_is_named(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    cli = CommandLine(capsys, monkeypatch, root)
+    monkeypatch.setattr(os, "link", refuse)
+
+    for command in (["init"], ["add", "--command", "true"]):
+        answer = cli(*command)
+        assert answer.code == 4
+        assert "has no hard links (Operation not permitted); keep the repository's state on one that has" in answer.line
+    assert not (root / "parallel-loop.yaml").exists()
+
+
 def test_a_file_in_place_of_the_state_directory_is_said_with_its_path(root: Path) -> None:
     (root / ".parallel-loop").write_text("mine")
 
@@ -141,6 +187,31 @@ def test_following_a_log_shows_it_on_a_terminal_without_steering_it_and_ends_wit
 
     assert seen.startswith(b"begin ^[[2J\x1b[32mgreen")
     assert (follower.returncode, err) == (130, b"parallel-loop: interrupted\n")
+
+
+def test_watching_draws_on_the_terminal_until_ctrl_c(root: Path) -> None:
+    call(root, "add", "--command", "true", "--id", "watched-item")
+    call(root, "cancel", "watched-item")
+    terminal, theirs = pty.openpty()
+    watcher = subprocess.Popen(
+        [*PROGRAM, "status", "--watch"],
+        cwd=root,
+        env=environment() | {"TERM": "xterm", "COLUMNS": "100", "LINES": "24"},
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    )
+    os.close(theirs)
+    seen = b""
+    while b"watched-item" not in seen:
+        seen += os.read(terminal, 10_000)
+    watcher.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # the other end was closed
+        while os.read(terminal, 10_000):
+            pass
+    _, err = watcher.communicate(timeout=30)
+    os.close(terminal)
+
+    assert (watcher.returncode, err) == (130, b"parallel-loop: interrupted\n")
 
 
 def test_a_fault_of_ours_is_one_line_that_names_the_kept_traceback(

@@ -30,7 +30,7 @@ from .fields import MAX_PROMPT_BYTES, to_item
 @click.option("--max-attempts", metavar="N", type=int, help="How many attempts it has, 1 to 1000.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole item, as `list --json` does.")
 @click.pass_obj
-def add(caller: Caller, prompt_file: str | None, as_json: bool, **options: Any) -> None:
+def add(caller: Caller, /, prompt_file: str | None, as_json: bool, **options: Any) -> None:
     """Add one item to the queue and print its id.
 
     The work is a PROMPT for an agent program, or a shell command. It can be added before, while and after a
@@ -78,7 +78,9 @@ def _read_prompt(name: str) -> str:
                 data = file.read(MAX_PROMPT_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         problem = getattr(error, "strerror", None) or "that is no path"
-        raise WrongUsage(f"--prompt-file: {shown} cannot be read ({problem}); name a text file, or - to give it here") from None
+        raise WrongUsage(
+            f"--prompt-file: {shown} cannot be read ({problem}); name a text file, or - to give it here"
+        ) from None
     if len(data) > MAX_PROMPT_BYTES:
         problem = f"is larger than {MAX_PROMPT_BYTES:,} bytes; put the rest in a file of the repository"
         raise WrongUsage(f"--prompt-file: {shown} {problem}")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from ...harness.project import Project
-from ...harness.state import DIRECTORY
-from ...queue.ids import check_id
-from ...queue.records import Entry
-from ...queue.requests import NoSuchItem
-from ...worktrees.discovery import find_root
 from ..errors import NoPlace, WrongUsage
+
+if TYPE_CHECKING:  # `--help` and `--version` need no repository
+    from ...harness.project import Project
+    from ...queue.records import Entry
 
 
 @dataclass
@@ -33,19 +31,21 @@ class Caller:
             raise NoPlace(problem) from None
         if self.repo is None:
             return here
-        try:
-            if not self.repo.is_dir():
-                raise WrongUsage(f"--repo: {self.repo} is not a directory; name one in the repository")
-        except ValueError:  # a NUL in it
-            raise WrongUsage("--repo: that is no path; name a directory in the repository") from None
+        if not self.repo.is_dir():
+            raise WrongUsage(f"--repo: {self.repo} is not a directory; name one in the repository")
         return here / self.repo
 
     def project(self) -> Project:
         """Open the repository. Raises NotARepository, BareRepository, ConfigError, NoPlace, WrongUsage."""
+        from ...harness.project import Project
+
         return Project.open(self.start())
 
     def state_if_known(self) -> Path | None:
         """Return the state directory if there is one already, None on any doubt."""
+        from ...harness.state import DIRECTORY
+        from ...worktrees.discovery import find_root
+
         try:
             root = find_root(self.start())
         except (OSError, ValueError, NoPlace, WrongUsage):
@@ -56,6 +56,9 @@ class Caller:
 
 def find_entry(project: Project, item_id: str) -> Entry:
     """Return the item with its history. Raises InvalidId, NoSuchItem, Unreadable."""
+    from ...queue.ids import check_id
+    from ...queue.requests import NoSuchItem
+
     entry = project.queue.entry(check_id(item_id))
     if entry is None:
         raise NoSuchItem(item_id)
@@ -64,4 +67,6 @@ def find_entry(project: Project, item_id: str) -> Entry:
 
 def write_json(value: object) -> None:
     """Write `value` as one JSON document on a line of its own."""
+    import msgspec
+
     click.echo(msgspec.json.encode(value))

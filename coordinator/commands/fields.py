@@ -57,7 +57,9 @@ def _title(value: object, path: Keys) -> str:
     if not text.isprintable():
         raise Invalid(path, f"{shown(text)} holds a line break or control character; write it on one line")
     if len(text) > _MAX_TITLE:
-        raise Invalid(path, f"has {len(text)} characters, at most {_MAX_TITLE} are possible; put the rest in the prompt")
+        raise Invalid(
+            path, f"has {len(text)} characters, at most {_MAX_TITLE} are possible; put the rest in the prompt"
+        )
     return text
 
 

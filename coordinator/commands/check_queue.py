@@ -1,0 +1,88 @@
+"""What `doctor` looks at in the state directory, and what `doctor --repair` does about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from ...harness.child import PlaceTaken, hold_for_life
+from ...harness.processes import end_marked, own_identity
+from ...harness.project import Project
+from ...harness.state import AgentDirectory
+from ...queue.healing import heal
+from ...queue.hints import list_names
+from ...queue.markers import is_owner_alive
+from ...queue.store import NewerFormat
+from ...queue.survey import Survey
+from ..lock import CoordinatorLock, read_holder
+from .findings import Finding, fail, failed_with, ok, warn
+
+_MEND = "`parallel-loop run` or `parallel-loop doctor --repair` tidies it"
+
+
+def check_coordinator(project: Project) -> Finding:
+    holder = read_holder(project.state.coordinator_lock)
+    return ok("coordinator", f"pid {holder.pid} since {holder.started_at}" if holder else "none runs")
+
+
+def check_queue(project: Project) -> Iterator[Finding]:
+    """Look for damage and for what killed processes left; with a coordinator at work, the latter is its own affair."""
+    try:
+        queue = project.queue
+    except NewerFormat as error:
+        yield failed_with("queue", error)
+        return
+    survey = Survey(queue)
+    survey.refresh()
+    for damage in survey.damage:
+        yield fail(
+            "queue", f"{damage.path} {damage.problem}", "look at it and move it away; nothing else depends on it"
+        )
+    yield ok("queue", ", ".join(f"{count} {state}" for state, count in survey.counts().items() if count) or "no items")
+    if read_holder(project.state.coordinator_lock) is None:
+        yield from _leftovers(project, survey)
+
+
+def _leftovers(project: Project, survey: Survey) -> Iterator[Finding]:
+    layout = project.queue.layout
+    for entry in survey.entries():
+        if entry.last is None or entry.last.kind != "claimed":
+            continue
+        if not is_owner_alive(layout.record(entry.item.id, len(entry.records))):
+            yield warn("claim", f"{entry.item.id} is held by {entry.last.agent}, whose worker is dead", _MEND)
+    for name in list_names(layout.imports):
+        yield warn("import", f"{layout.imports / name} was not finished", _MEND)
+    dead = sum(not is_owner_alive(layout.workers / name) for name in list_names(layout.workers))
+    if dead:
+        yield warn("markers", f"{dead} of workers that were killed", _MEND)
+
+
+def repair(project: Project) -> list[str]:
+    """Do what is safe, and return what was done. Raises AlreadyRunning: a running coordinator does it itself."""
+    if not project.queue.layout.format.exists():
+        return []
+    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
+    try:
+        ended = [
+            (name, _end_leftover_programs(project, project.state.agent(name))) for name in project.state.agent_names()
+        ]
+        done = [
+            f"ended what a dead worker of {name} left running (processes: {count})" for name, count in ended if count
+        ]
+        taken_back = heal(project.queue, project.retry)
+        done += [f"took {entry.item.id} back from {entry.records[-1].agent}, whose worker died" for entry in taken_back]
+    finally:
+        lock.close()
+    return done
+
+
+def _end_leftover_programs(project: Project, agent: AgentDirectory) -> int:
+    """End what runs in the place of a dead worker, before its item goes to another. A living worker keeps its place."""
+    try:
+        descriptor = hold_for_life(agent.lock, agent.name)
+    except PlaceTaken:
+        return 0
+    try:
+        return end_marked(project.state.root, agent.name)
+    finally:
+        os.close(descriptor)

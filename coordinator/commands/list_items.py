@@ -1,0 +1,40 @@
+"""`parallel-loop list`: all items, or those in one state."""
+
+from __future__ import annotations
+
+import click
+
+from ...queue.survey import STATES, Survey
+from ..views import item_row
+from .caller import Caller, write_json
+
+
+@click.command("list", short_help="List the items")
+@click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these. May be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
+@click.pass_obj
+def list_items(caller: Caller, states: tuple[str, ...], as_json: bool) -> None:
+    """List the items in the order of adding, one on each line, and how many there are in each state.
+
+    A terminal gets what fits its width, a pipe gets whole lines.
+
+    \b
+    Example:
+      parallel-loop list --state failed
+    """
+    survey = Survey(caller.project().queue)
+    survey.refresh()
+    rows = [
+        item_row(entry, survey.state(entry), [name for name in entry.item.after if not survey.is_done(name)])
+        for entry in survey.entries()
+    ]
+    rows = [row for row in rows if not states or row.state in states]
+    if survey.damage:
+        count = len(survey.damage)
+        click.echo(f"parallel-loop: {count} files of the queue cannot be read; see `parallel-loop doctor`", err=True)
+    if as_json:
+        write_json(rows)
+        return
+    from ..tables import items_table
+
+    click.echo(items_table(rows))

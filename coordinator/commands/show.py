@@ -1,0 +1,31 @@
+"""`parallel-loop show`: one item with its whole history."""
+
+from __future__ import annotations
+
+import click
+
+from ..views import item_details
+from .caller import Caller, find_entry, write_json
+
+
+@click.command(short_help="Show one item with its whole history")
+@click.argument("item_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print it as one JSON object.")
+@click.pass_obj
+def show(caller: Caller, item_id: str, as_json: bool) -> None:
+    """Show one item: what it is, its state, and every attempt with its outcome, reason, branch, commit and log.
+
+    \b
+    Example:
+      parallel-loop show fix-login
+    """
+    project = caller.project()
+    entry = find_entry(project, item_id)
+    waits_for = [name for name in entry.item.after if not project.queue.is_done(name)]
+    details = item_details(entry, project.queue.state(entry), waits_for)
+    if as_json:
+        write_json(details)
+        return
+    from ..tables import item_text
+
+    click.echo(item_text(details, entry.item))
