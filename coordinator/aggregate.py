@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from ..harness.project import Project
-from ..harness.state import Heartbeat, read_heartbeat
+from ..harness.state import Heartbeat, living_worker
 from ..queue import atomic
 from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
@@ -55,16 +55,8 @@ def _coordinator(holder: Holder | None) -> CoordinatorStatus:
 
 def _agents_without_coordinator(project: Project) -> list[AgentStatus]:
     """Agents whose worker outlived the coordinator, or is the single-agent loop."""
-    found = []
-    for name in project.state.agent_names():
-        beat = read_heartbeat(project.state.agent(name))
-        if beat is None:
-            continue
-        from ..harness.processes import is_alive
-
-        if is_alive(beat.identity):
-            found.append(agent_status(beat, health="finishing"))
-    return found
+    beats = [living_worker(project.state.agent(name)) for name in project.state.agent_names()]
+    return [agent_status(beat, health="finishing") for beat in beats if beat is not None]
 
 
 def agent_status(beat: Heartbeat, *, health: model.Health) -> AgentStatus:
@@ -104,9 +96,7 @@ def build(
         queue=QueueCounts(**counts),
         totals=_totals(entries, counts),
         attention=tuple(_attention(entries, survey, agents, target))[:_MOST_ATTENTION],
-        target=TargetStatus(name=target.name, landed=target.landed, blocked=target.blocked)
-        if target
-        else TargetStatus(),
+        target=_target_status(target),
         recent=tuple(_recent(entries)),
     )
 

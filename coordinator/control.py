@@ -7,11 +7,12 @@ id can be mistaken.
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from ..harness.project import Project
+from ..harness.settings import MAX_AGENTS
 from ..harness.state import StateDirectory
 from ..queue import atomic
 from .lock import Holder, read_holder
@@ -23,7 +24,7 @@ _PATIENCE_SECONDS = 1.0  # a coordinator that has just started has not written w
 class Wanted(msgspec.Struct, frozen=True):
     """What a person wants of the coordinator: how many agents, whether they take items, whether it is to end."""
 
-    agents: int
+    agents: Annotated[int, msgspec.Meta(ge=1, le=MAX_AGENTS)]
     paused: bool = False
     ending: Ending = ""
 

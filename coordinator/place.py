@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from ..harness.state import AgentDirectory, Heartbeat, read_heartbeat
 from .lifecycle import PlaceState
 
 _STABLE_SECONDS = 600.0  # a process that lived this long did not die of what killed the one before
+_LOOK_SECONDS = 0.1  # how soon an end is noticed where there is no pidfd
 
 
 class Process:
@@ -65,9 +67,31 @@ class Process:
         return self._identity is not None and is_alive(self._identity)
 
     @property
+    def is_adopted(self) -> bool:
+        """True for a process that is not our child: what it leaves behind does not become ours."""
+        return self._child is None
+
+    @property
     def exit_code(self) -> int | None:
         """The exit code, None while it lives and for a process that is not our child."""
         return None if self._child is None else self._child.returncode
+
+    def describe_end(self) -> str:
+        """Say how it ended, as far as we can know."""
+        if self.exit_code is None:
+            return "ended"
+        return f"was ended by signal {-self.exit_code}" if self.exit_code < 0 else f"ended with code {self.exit_code}"
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; False when it still lives after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while self.is_alive:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            watched = () if self.descriptor is None else (self.descriptor,)
+            select.select(watched, (), (), min(left, _LOOK_SECONDS))
+        return True
 
     def tell(self, line: str) -> None:
         """Write an order to its standard input."""
@@ -114,14 +138,40 @@ class Place:
         self.restarts = 0
         self.resume_at = 0.0  # monotonic seconds
         self.note: str | None = None
+        self.unwatched_at_beat = 0.0  # what the monitor had missed in all when the last heartbeat came
+        self._last_beat: float | None = None
+        self._log_start = 0
 
-    def start(self, environ: dict[str, str], root: Path) -> None:
-        self.process = Process.start(self.module, self.arguments, self.directory.worker_log, environ, root)
+    def start(self, environ: dict[str, str], root: Path, unwatched_seconds: float) -> None:
+        """Start a process here. Raises OSError."""
+        log = self.directory.worker_log
+        self._log_start = log.stat().st_size if log.exists() else 0
+        self.fill(Process.start(self.module, self.arguments, log, environ, root), unwatched_seconds)
+        self.note = None
 
-    def heartbeat(self) -> Heartbeat | None:
-        """Return the heartbeat of the process that is here now, None before its first."""
+    def fill(self, process: Process, unwatched_seconds: float) -> None:
+        """Let `process` be the one here."""
+        self.process = process
+        self._last_beat, self.unwatched_at_beat = None, unwatched_seconds
+
+    def empty(self) -> None:
+        """Let go of the process here, which has ended."""
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+
+    def heartbeat(self, unwatched_seconds: float | None = None) -> Heartbeat | None:
+        """Return the heartbeat of the process that is here now, None before its first.
+
+        `unwatched_seconds` is what the monitor, if that is who asks, has missed in all. Raises OSError when it cannot
+        be known (no descriptors left), which must not look like silence.
+        """
         beat = read_heartbeat(self.directory)
-        return beat if beat is not None and self.process is not None and beat.pid == self.process.pid else None
+        if beat is None or self.process is None or beat.pid != self.process.pid:
+            return None
+        if unwatched_seconds is not None and beat.beat != self._last_beat:
+            self._last_beat, self.unwatched_at_beat = beat.beat, unwatched_seconds
+        return beat
 
     def count_death(self) -> None:
         """Count the death of the process here, unless it proved itself before."""
@@ -134,10 +184,10 @@ class Place:
         self.restarts += 1
 
     def last_words(self) -> str:
-        """Return the last line of the worker's own log."""
+        """Return the last line that the process here wrote into the worker's own log."""
         try:
             with self.directory.worker_log.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+                log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - 4096))
                 lines = log.read().decode(errors="replace").split("\n")
         except OSError:
             return ""

@@ -28,7 +28,8 @@ class Lines:
         for event in self._tail.read():
             line = describe_event(event)
             if line is not None:
-                print(line, file=self._out, flush=True)
+                self._out.write(line + "\n")
+        self._out.flush()
 
 
 def find_target(project: Project) -> str:
@@ -53,7 +54,7 @@ def find_target(project: Project) -> str:
 
 def try_hard_links(directory: Path) -> None:
     """Make a hard link in `directory` and remove it again. Raises NoHardLinks."""
-    draft = atomic.write_private(directory, b"")
+    draft = Path(atomic.write_private(directory, b""))
     other = draft.with_name(f"{draft.name}-link")
     try:
         atomic.link_once(draft, other)
@@ -75,7 +76,7 @@ def run_command(project: Project, *, agents: int | None, drain: bool, as_json: b
     """Run until told to end, or with `drain` until nothing is left to do; return the exit code."""
     target = find_target(project)
     for notice in notices(project):
-        print(f"parallel-loop: {notice}", file=sys.stderr)
+        sys.stderr.write(f"parallel-loop: {notice}\n")
     log = sys.stderr if as_json else sys.stdout
     lines = Lines(project.state.events, log)
     if not project.config.parallel_mode:
@@ -89,13 +90,11 @@ def run_command(project: Project, *, agents: int | None, drain: bool, as_json: b
         from .aggregate import current_snapshot
         from .snapshot import encode
 
-        print(encode(current_snapshot(project)).decode())
+        sys.stdout.write(encode(current_snapshot(project)).decode() + "\n")
     return code
 
 
-def _run_parallel(
-    project: Project, target: str, agents: int, drain: bool, no_color: bool | None, lines: Lines
-) -> int:
+def _run_parallel(project: Project, target: str, agents: int, drain: bool, no_color: bool | None, lines: Lines) -> int:
     def coordinate(display: Display) -> int:
         return Coordinator(project, target, agents=agents, drain=drain, display=display).run()
 

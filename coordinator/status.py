@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .coordinator import Display
 
 _PUBLISH_SECONDS = 1.0
-_USAGE_SECONDS = 5.0  # adding up a tree of processes costs more than all the rest
+_USAGE_SECONDS = 10.0  # adding up a tree of processes costs more than all the rest
 _HEALTH: dict[PlaceState, snapshot.Health] = {
     PlaceState.FINISHING: "finishing",
     PlaceState.STOPPING: "finishing",

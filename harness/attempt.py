@@ -14,7 +14,6 @@ from ..queue.taking import Claim, Taker
 from ..worktrees.commit import Rest, commit_rest
 from ..worktrees.environment import Identity, scrub
 from ..worktrees.errors import GitError, WorktreeGone
-from ..worktrees.landing import LANDING_BRANCH
 from ..worktrees.locks import LockTimeout
 from ..worktrees.recycle import BranchExists, RecycleFailed, detach, recycle
 from ..worktrees.repository import Repository
@@ -29,7 +28,7 @@ from .programs import Placement, invocation
 from .project import Project
 from .prompt import compose
 from .runner import Job, Run, output_tail, run
-from .setting_up import equip
+from .setting_up import ensure_landing_branch, equip
 from .settings import ConfigError
 from .state import AgentDirectory, Session, read_session
 
@@ -47,6 +46,7 @@ class Workplace:
     repository: Repository
     agent: AgentDirectory
     worktree: Worktree
+    target: str
     orders: Orders
     heart: Heart
 
@@ -95,6 +95,8 @@ class Attempt:
         start = self._prepare()
         evidence = replace(evidence, branch=self._branch)
         setup = self._set_up()
+        if setup is not None and setup.ended in {"stopped", "fenced"}:
+            return replace(evidence, run=setup)
         if setup is not None:
             return replace(evidence, error=setup.describe("a command of `setup: run:`"), output=output_tail(self._log))
         self._place.heart.tell("working")
@@ -117,8 +119,7 @@ class Attempt:
         place, claim = self._place, self._claim
         place.heart.tell("preparing", item=claim.item.id, attempt=claim.attempt, role=claim.item.role)
         rescue(place)
-        start = place.repository.resolve(f"refs/heads/{LANDING_BRANCH}")
-        assert start is not None, "the landing branch is made before any worker starts"
+        start = ensure_landing_branch(place.repository, place.worktree, place.target).tip()
         base, number = self._branch, 1
         while True:
             session = Session(claim.item.id, claim.attempt, self._branch)

@@ -46,12 +46,20 @@ def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) 
         return _record(evidence, "released", "interrupted", why, counted=False)
     if evidence.question:
         return _record(evidence, "waiting", "asked", evidence.question)
-    if not run.ok:
-        outcome = {"timed-out": "timed-out", "not-started": "not-started"}.get(run.ended, "failed")
-        return _failure(evidence, entry, policy, outcome, run.describe("the program"))
-    if evidence.failed_check is not None:
-        return _failure(evidence, entry, policy, "check-failed", evidence.failed_check)
-    return _success(evidence, land)
+    failure = _program_failure(run) or _check_failure(evidence)
+    return _failure(evidence, entry, policy, *failure) if failure else _success(evidence, land)
+
+
+def _program_failure(run: Run) -> tuple[str, str] | None:
+    """Return outcome and reason when the program did not end as it should."""
+    if run.ok:
+        return None
+    outcome = {"timed-out": "timed-out", "not-started": "not-started"}.get(run.ended, "failed")
+    return outcome, run.describe("the program")
+
+
+def _check_failure(evidence: Evidence) -> tuple[str, str] | None:
+    return None if evidence.failed_check is None else ("check-failed", evidence.failed_check)
 
 
 def _success(evidence: Evidence, land: Landing) -> Record:

@@ -15,7 +15,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,12 +84,12 @@ def end_descendants(grace_seconds: float, keep: Iterable[int] = ()) -> int:
     return _end(lambda: _descendants(kept), grace_seconds)
 
 
-def end_marked(state: Path, agent: str) -> int:
-    """End what earlier attempts of this agent left behind after their worker was killed; return how many.
+def end_marked(state: Path, agents: Collection[str]) -> int:
+    """End what earlier attempts of these agents left behind after their worker was killed; return how many.
 
-    Only to be called by the one who holds the agent's place: then nobody living has such processes.
+    Only to be called when the agents have no living worker, or by that worker itself before its first attempt.
     """
-    return _end(lambda: _marked(str(state), agent), grace_seconds=0.0)
+    return _end(lambda: _marked(str(state), agents), grace_seconds=0.0)
 
 
 def _end(find: Callable[[], list[psutil.Process]], grace_seconds: float) -> int:
@@ -130,12 +130,12 @@ def _reap(pid: int) -> bool:
         return True
 
 
-def _marked(state: str, agent: str) -> list[psutil.Process]:
+def _marked(state: str, agents: Collection[str]) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             environment = process.environ() if process.pid != os.getpid() else {}
-            mine = environment.get(MARK_STATE) == state and environment.get(MARK_AGENT) == agent
+            mine = environment.get(MARK_STATE) == state and environment.get(MARK_AGENT) in agents
             if mine and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..worktrees.environment import Identity
-from ..worktrees.landing import LandingBranch
+from ..worktrees.landing import LANDING_BRANCH, LandingBranch
 from ..worktrees.repository import Repository
 from ..worktrees.setup import set_up
 from ..worktrees.worktree import Worktree
@@ -15,9 +15,8 @@ LANDER_IDENTITY = Identity("parallel-loop", "parallel-loop@parallel-loop.invalid
 def ensure_landing_branch(repository: Repository, worktree: Worktree, target: str) -> LandingBranch:
     """Return the landing branch, created at the tip of `target` if nobody has done so yet."""
     branch = LandingBranch(repository, worktree, LANDER_IDENTITY)
-    tip = repository.branch_tip(target)
-    assert tip is not None, "checked before any process is started"
-    branch.ensure(tip)
+    if repository.branch_tip(LANDING_BRANCH) is None:
+        branch.ensure(repository.branch_tip(target) or repository.require_commit())
     return branch
 
 

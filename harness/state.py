@@ -9,7 +9,7 @@ import msgspec
 
 from ..queue import atomic
 from ..queue.clock import utc_now
-from .processes import Identity
+from .processes import Identity, is_alive
 
 DIRECTORY = ".parallel-loop"
 CONFIG_NAME = "parallel-loop.yaml"
@@ -117,6 +117,12 @@ class Session(msgspec.Struct, frozen=True):
 def read_heartbeat(directory: AgentDirectory) -> Heartbeat | None:
     """Return the agent's last heartbeat, None when there is none that can be read."""
     return _read(directory.heartbeat, Heartbeat)
+
+
+def living_worker(directory: AgentDirectory) -> Heartbeat | None:
+    """Return the last heartbeat of the agent's worker if that very process still runs."""
+    beat = read_heartbeat(directory)
+    return beat if beat is not None and is_alive(beat.identity) else None
 
 
 def read_session(directory: AgentDirectory) -> Session | None:

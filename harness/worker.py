@@ -6,7 +6,6 @@ predecessor left running there is ended before the worktree is touched.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from pathlib import Path
@@ -17,18 +16,14 @@ from ..queue.taking import Claim, Taker
 from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
 from .attempt import Attempt, Workplace, rescue
+from .child import hold_for_life, serve
 from .heart import Heart
 from .orders import Orders
 from .processes import become_subreaper, end_marked, own_identity
 from .project import Project
-from .setting_up import ensure_landing_branch
 
 _IDLE_SECONDS = 0.1  # how soon a new item is noticed
 _LOOK_AGAIN_EVERY = 300  # idle waits after which no earlier listing is trusted: a ring of the bell can be lost
-
-
-class PlaceTaken(Exception):
-    """Another living process is this agent's worker."""
 
 
 class Worker:
@@ -39,27 +34,17 @@ class Worker:
         self._orders = orders
         self._agent = project.state.agent(agent_name)
         self._agent.create()
-        self._lock = self._take_place()
+        self._lock = hold_for_life(self._agent.lock, agent_name)
         become_subreaper()
-        end_marked(project.state.root, agent_name)
+        end_marked(project.state.root, {agent_name})
         repository = Repository.open(project.root)
         self._heart = Heart(self._agent, project.config.health.heartbeat_seconds)
         self._heart.tell("starting")
         self._pool = Pool(repository, project.worktrees, project.state.worktrees_lock)
         worktree = self._pool.ensure(agent_name)
-        self._place = Workplace(project, repository, self._agent, worktree, orders, self._heart)
-        ensure_landing_branch(repository, worktree, target)
+        self._place = Workplace(project, repository, self._agent, worktree, target, orders, self._heart)
         self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
         self._heart.rest()
-
-    def _take_place(self) -> int:
-        descriptor = os.open(self._agent.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise PlaceTaken(f"{self._agent.name} has a living worker already; it is left alone") from None
-        return descriptor
 
     def run(self) -> None:
         """Work until the orders say to finish."""
@@ -116,21 +101,9 @@ class Worker:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the worker of an agent: `arguments` are repository, agent and target. Orders come on standard input."""
+    """Run the worker of an agent: `arguments` are repository, agent and target."""
     root, agent_name, target = arguments
-    orders = Orders()
-    orders.obey_terminate()
-    orders.obey_stream(sys.stdin.fileno())
-    try:
-        worker = Worker(Project.open(Path(root)), agent_name, target, orders)
-    except PlaceTaken as error:
-        print(error, file=sys.stderr)  # noqa: T201 (standard error is the worker's log)
-        return 3
-    try:
-        worker.run()
-    finally:
-        worker.close()
-    return 0
+    return serve(lambda orders: Worker(Project.open(Path(root)), agent_name, target, orders))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def utc_now() -> str:
 
 
 def to_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime(_FORMAT)
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def to_datetime(text: str) -> datetime:

@@ -52,7 +52,7 @@ def take_back_from_the_dead(queue: Queue, policy: RetryPolicy) -> list[Entry]:
     """
     for hint, path in ready_hints(queue.layout):
         if queue.chain.has_record(hint.id, hint.number):
-            queue.hints.mark_working(hint, path)
+            queue.hints.tidy_ready(hint, path)
     taken_back = []
     for hint in queue.hints.working():
         with contextlib.suppress(Unreadable):

@@ -1,7 +1,9 @@
-"""Hints: empty names that tell where to look, so that nobody has to read every chain.
+"""Hints: names that tell where to look, so that nobody has to read every chain.
 
-A hint may be missing or out of date; whoever acts on one looks at the chain first, and `Queue.heal`
-makes the missing ones. That is why nothing here is flushed to disk and no failure here loses an item.
+A hint is a further name of the item's own file: a hard link is several times cheaper than an empty file,
+and there is none for an item that does not exist. It may be missing or out of date; whoever acts on one
+looks at the chain first, and `heal` makes the missing ones. That is why nothing here is flushed to disk
+and no failure here loses an item.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from . import atomic
 from .atomic import StrPath
 from .layout import Layout
 from .records import Item
 
 BUCKET_SIZE = 1000  # names in one ready directory: listing it again after every ring stays cheap
 _SEPARATOR = "~"  # in no id, role or time
-_MOST_TRIES = 100  # somebody would have to remove the bucket between two calls every single time
+_MOST_TRIES = 20  # somebody would have to remove the bucket between two calls every single time
 
 
 class Hint(NamedTuple):
@@ -73,7 +76,7 @@ class Hints:
         bucket = folder / self._bucket_for(folder, hint.age)
         for _ in range(_MOST_TRIES):
             try:
-                _touch(f"{bucket}/{hint.name}")
+                self._name(hint.id, f"{bucket}/{hint.name}")
             except FileNotFoundError:  # a taker removed the empty bucket
                 bucket.mkdir(parents=True, exist_ok=True)
             else:
@@ -100,7 +103,7 @@ class Hints:
 
     def delay(self, hint: Hint, not_before: str) -> None:
         """Put the item among those that become ready at `not_before`."""
-        _touch(self._layout.delayed / f"{file_time(not_before)}{_SEPARATOR}{hint.name}")
+        self._name(hint.id, f"{self._layout.delayed}/{file_time(not_before)}{_SEPARATOR}{hint.name}")
 
     def promote_due(self, now: str) -> tuple[set[int], str | None]:
         """Offer all delayed items that are due.
@@ -121,18 +124,19 @@ class Hints:
             promoted.add(hint.priority)
         return promoted, None
 
-    def mark_working(self, hint: Hint, found: str | None = None) -> None:
-        """Note a claim, so that claims of the dead are found without reading every chain.
+    def mark_working(self, hint: Hint) -> None:
+        """Note a claim, so that claims of the dead are found without reading every chain."""
+        self._name(hint.id, f"{self._layout.working}/{hint.name}")
 
-        `found` is the ready name that led to the claim; it is moved, and it may be gone already: whoever
-        comes after the winner may tidy it first.
-        """
-        target = f"{self._layout.working}/{hint.name}"
-        if found is None:
-            _touch(target)
-            return
+    def move_to_working(self, hint: Hint, ready: str) -> None:
+        """Turn the ready name of a claimed item into the note of its claim, unless somebody has done so."""
         with contextlib.suppress(FileNotFoundError):
-            os.rename(found, target)  # noqa: PTH104 (text, see Layout)
+            os.rename(ready, f"{self._layout.working}/{hint.name}")  # noqa: PTH104 (text, see Layout)
+
+    def tidy_ready(self, hint: Hint, ready: str) -> None:
+        """Do the same where the note may exist: renaming does nothing then, as both are names of one file."""
+        self.move_to_working(hint, ready)
+        remove(ready)
 
     def unmark_working(self, hint: Hint) -> None:
         remove(f"{self._layout.working}/{hint.name}")
@@ -142,7 +146,7 @@ class Hints:
 
     def mark_landing(self, item_id: str, number: int, at: str) -> None:
         """Note that a branch waits for landing, in the order of handing over."""
-        _touch(self._layout.landing / _SEPARATOR.join((file_time(at), item_id, str(number))))
+        self._name(item_id, f"{self._layout.landing}/{_SEPARATOR.join((file_time(at), item_id, str(number)))}")
 
     def unmark_landing(self, item_id: str) -> None:
         for name in list_names(self._layout.landing):
@@ -157,10 +161,13 @@ class Hints:
     def mark_dependent(self, dependency: str, item_id: str) -> None:
         folder = self._layout.after / dependency
         folder.mkdir(parents=True, exist_ok=True)
-        _touch(folder / item_id)
+        self._name(item_id, f"{folder}/{item_id}")
 
     def dependents(self, dependency: str) -> list[str]:
         return list_names(self._layout.after / dependency)
+
+    def _name(self, item_id: str, path: str) -> None:
+        atomic.link_once(self._layout.item(item_id), path)
 
 
 def list_names(folder: StrPath) -> list[str]:
@@ -174,10 +181,6 @@ def list_names(folder: StrPath) -> list[str]:
 def remove(path: StrPath) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108 (text, see Layout)
-
-
-def _touch(path: StrPath) -> None:
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
 
 
 def file_time(text: str) -> str:

@@ -2,7 +2,7 @@
 
     items/4f/fix-login.json     the item, written once
     items/4f/fix-login.1        its chain: record 1, record 2, …, each written once
-    ready/5/<bucket>/<hint>     hints: takable items in taking order, a directory for each priority
+    ready/5/<bucket>/<hint>     hints (further names of items): takable ones in taking order, by priority
     delayed/ after/ working/ landing/    hints: not due yet, waiting for another item, claimed, handed over
     workers/                    the marker of every worker process, locked for as long as it lives
     wip/                        one lock for each place that a role's limit allows

@@ -111,7 +111,7 @@ class Taker:
         if place is not None:
             self._places[hint.id] = place
         with contextlib.suppress(OSError):  # the claim is made; `heal` makes the hint
-            queue.hints.mark_working(hint, path)
+            queue.hints.move_to_working(hint, path)
         return Answer.TAKEN
 
     def _enter(self, hint: Hint) -> Place | None:
@@ -142,7 +142,7 @@ class Taker:
         self.lost_links += 1
         if hint.name in self._lost:
             with contextlib.suppress(OSError):
-                self._queue.hints.mark_working(hint, path)
+                self._queue.hints.tidy_ready(hint, path)
         elif len(self._lost) >= _MOST_LOST:
             self._lost.clear()
         self._lost.add(hint.name)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from parallel_loop.queue import hints
 from parallel_loop.queue.healing import heal
 from support.queues import AT_ONCE, Clock, add, an_item, append, drain, end, make_queue, make_taker, states
@@ -77,8 +76,9 @@ def test_peeking_tells_what_is_taken_next_and_takes_nothing(queue) -> None:
 
 
 def test_dependencies_are_done_before_what_waits_for_them(queue) -> None:
-    queue.add([an_item("top", after=("left", "right"), priority=0)] + [an_item(n, after=("base",)) for n in ("left", "right")]
-              + [an_item("base", priority=9)])
+    add(queue, "base", priority=9)
+    sides = [an_item(name, after=("base",)) for name in ("left", "right")]
+    queue.add([an_item("top", after=("left", "right"), priority=0), *sides])
     assert states(queue) == {"top": "blocked", "left": "blocked", "right": "blocked", "base": "ready"}
     assert drain(queue, make_taker(queue)) == ["base", "left", "right", "top"]
 
@@ -88,7 +88,7 @@ def test_two_dependencies_that_finish_at_once_release_the_dependent(queue, monke
     one, other = make_taker(queue), make_taker(queue, "agent-2")
     left, right = one.take(), other.take()
     refresh = queue.refresh_hints
-    queue.refresh_hints = lambda entry, **_: None  # each is stopped between its record and the look at dependents
+    queue.refresh_hints = lambda _entry: None  # each is stopped between its record and the look at dependents
     end(queue, one, left)
     end(queue, other, right)
     del queue.refresh_hints

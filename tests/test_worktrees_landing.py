@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from parallel_loop.worktrees import landing as landing_module
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.git import Git
 from parallel_loop.worktrees.landing import Candidate, Conflict, LandingBranch
@@ -39,6 +40,13 @@ def candidate(landing: LandingBranch, sha: str) -> Candidate:
 def test_the_branch_is_made_once(place, landing):
     other = commit(place.root, {"f.txt": "newer\n"})
     assert landing.ensure(other) == place.start == landing.tip()
+
+
+def test_the_slower_of_two_that_make_the_branch_takes_the_other_ones(place, landing, monkeypatch):
+    first = git(place.root, "rev-parse", "parallel-loop/landed")
+    looked = iter([None])
+    monkeypatch.setattr(landing_module, "resolve", lambda git, name: next(looked, first))
+    assert landing.ensure(commit(place.root, {"later": "1"})) == first
 
 
 def test_branches_land_one_after_the_other(place, landing):

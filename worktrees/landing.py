@@ -58,10 +58,15 @@ class LandingBranch:
     def ensure(self, target_tip: str) -> str:
         """The branch's tip; it is created at `target_tip` when it does not exist."""
         tip = resolve(self._git, _REF)
-        if tip is None:
+        if tip is not None:
+            return tip
+        try:
             self._git.run("update-ref", "-m", "parallel-loop: begin", _REF, target_tip, "0" * len(target_tip))
-            return target_tip
-        return tip
+        except GitError:
+            tip = resolve(self._git, _REF)  # another process created it at the same moment
+            if tip is None:
+                raise
+        return tip or target_tip
 
     def tip(self) -> str:
         """The commit the branch is at; raises GitError when it does not exist."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ...harness.settings import MAX_AGENTS
+from .caller import Caller
 
 
 @click.command(short_help="Watch the main job on a throw-away clone of a real repository")
@@ -12,7 +13,8 @@ from ...harness.settings import MAX_AGENTS
     "--agents", metavar="N", type=click.IntRange(1, MAX_AGENTS), default=3, show_default=True, help="How many agents."
 )
 @click.option("--keep", is_flag=True, help="Keep the clone afterwards and say where it is.")
-def demo(agents: int, keep: bool) -> int:
+@click.pass_obj
+def demo(caller: Caller, /, agents: int, keep: bool) -> int:
     """Clone a real repository into a temporary folder, add a dozen items that depend on each other, run them with
     several agents, and show what landed and how long one agent would have taken.
 
@@ -24,4 +26,4 @@ def demo(agents: int, keep: bool) -> int:
     """
     from ..demo import run_demo
 
-    return run_demo(agents, keep)
+    return run_demo(agents, keep, no_color=caller.no_color)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 BEFORE_A_CLAIM = {None, "released", "answered", "retried"}
@@ -13,15 +12,14 @@ def read_chains(root: Path) -> dict[str, list[dict[str, object]]]:
     """Return the records of every item, having checked them; AssertionError says what is wrong."""
     items: set[str] = set()
     records: dict[str, dict[int, dict[str, object]]] = {}
-    for folder in os.listdir(root / "items"):
-        for name in os.listdir(root / "items" / folder):
-            content = json.loads((root / "items" / folder / name).read_text())
-            item_id, _, suffix = name.rpartition(".")
-            if suffix == "json":
-                assert content["id"] == item_id, name
-                items.add(item_id)
-            else:
-                records.setdefault(item_id, {})[int(suffix)] = content
+    for path in (root / "items").glob("*/*"):
+        content = json.loads(path.read_text())
+        item_id, _, suffix = path.name.rpartition(".")
+        if suffix == "json":
+            assert content["id"] == item_id, path
+            items.add(item_id)
+        else:
+            records.setdefault(item_id, {})[int(suffix)] = content
     assert set(records) <= items, f"records without an item: {set(records) - items}"
     chains = {}
     for item_id in items:

@@ -20,13 +20,13 @@ AT_ONCE = RetryPolicy(attempts=1000, first_seconds=0.0)  # a taken-back item is 
 
 
 class Clock:
-    """Time as the queue sees it; each reading is a microsecond later than the one before."""
+    """Time as the queue sees it; each reading is a millisecond later than the one before."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
 
     def __call__(self) -> str:
-        self._seconds += 1e-6
+        self._seconds += 1e-3
         return later(START, self._seconds)
 
     def advance(self, seconds: float) -> None:
@@ -93,3 +93,7 @@ def without_privileges() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

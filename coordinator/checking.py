@@ -1,0 +1,76 @@
+"""Checking a candidate: the configured checks on the merged result, in the landing worktree, cleaned for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..harness.heart import Heart
+from ..harness.orders import Orders
+from ..harness.processes import MARK_AGENT, MARK_STATE
+from ..harness.project import Project
+from ..harness.runner import Job, Run, output_tail, run
+from ..harness.setting_up import LANDER_IDENTITY, equip
+from ..worktrees.environment import scrub
+from ..worktrees.landing import Candidate, LandingBranch
+from ..worktrees.worktree import Worktree
+from .target_report import LANDER
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checks said of a candidate: nothing wrong, or which check and how its output ended.
+
+    `stopped` means that they were not run to the end, because we were told to stop or nobody wants the candidate.
+    """
+
+    stopped: bool = False
+    failed: str | None = None
+    output: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.stopped and self.failed is None
+
+
+class Checker:
+    """Runs the checks; the lander's heart beats meanwhile."""
+
+    def __init__(
+        self, project: Project, worktree: Worktree, branch: LandingBranch, orders: Orders, heart: Heart
+    ) -> None:
+        self._project, self._worktree, self._branch = project, worktree, branch
+        self._orders, self._heart = orders, heart
+        self._logs = project.state.agent(LANDER).logs
+
+    def check(self, candidate: Candidate, name: str, is_wanted: Callable[[], bool] = lambda: True) -> Verdict:
+        """Run all checks on `candidate` until one fails, `name` naming the log; stop when `is_wanted` says no."""
+        config = self._project.config
+        if not config.checks:
+            return Verdict()
+        self._branch.check_out(candidate.commit)
+        equip(self._worktree, self._project)
+        log = self._logs / f"{name}.log"
+        for command in (*config.setup.run, *config.checks):
+            since = log.stat().st_size if log.exists() else 0
+            result = self._run(command, log, is_wanted)
+            if result.ended in {"stopped", "fenced"}:
+                return Verdict(stopped=True)
+            if not result.ok:
+                kind = "check" if command in config.checks else "command of `setup: run:`"
+                return Verdict(failed=result.describe(f"the {kind} `{command}`"), output=output_tail(log, since))
+        return Verdict()
+
+    def _run(self, command: str, log: Path, is_wanted: Callable[[], bool]) -> Run:
+        def pulse() -> bool:
+            self._heart.beat()
+            return is_wanted()
+
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"== {command}\n")
+        environ = scrub(self._project.environ) | self._worktree.program_environment(LANDER_IDENTITY)
+        environ |= {MARK_STATE: str(self._project.state.root), MARK_AGENT: LANDER}
+        argv = ("/bin/sh", "-c", command)
+        job = Job(argv, self._worktree.path, environ, log, self._project.config.check_timeout_seconds)
+        return run(job, self._orders, pulse)

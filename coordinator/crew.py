@@ -1,0 +1,247 @@
+"""The crew: the places of the agents and of the lander, and the processes that fill them.
+
+What a place does next is decided by the table in lifecycle.py; here it is done.
+
+Guarantees: a claim is taken back only after its worker is dead and what the worker had started is dead, too; at the
+beginning only the dead lose their claims, and the living are watched. Nothing is ended that we did not start: where
+strangers can be among our children, only what carries an agent's mark is.
+
+Assumes: one crew for each repository (the coordinator's lock), used by one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..harness.child import PLACE_TAKEN
+from ..harness.processes import become_subreaper, end_descendants, end_marked
+from ..harness.project import Project
+from ..harness.state import living_worker
+from ..queue.healing import heal, take_back_from_the_dead
+from ..queue.records import Entry
+from ..worktrees.environment import scrub
+from . import lifecycle
+from .diagnose import Observation, diagnose
+from .lifecycle import Action, Event, PlaceState
+from .place import Place, Process
+from .target_report import LANDER
+
+_HEALTH_SECONDS = 1.0
+_TAKE_BACK_SECONDS = 10.0  # deaths are followed at once; this is for what could not be written then
+_TRY_AGAIN_SECONDS = 5.0
+_GRACE_SECONDS = 15.0  # a worker gives its program ten, then commits what is there
+
+
+class Crew:
+    """All places of one repository."""
+
+    def __init__(self, project: Project, target: str) -> None:
+        self._project = project
+        self._target = target
+        self._agents: dict[str, Place] = {}
+        self.lander = self._make_place(LANDER, "parallel_loop.coordinator.lander", target)
+        self._strangers = False
+        self._unwatched_seconds = 0.0  # for how long, in all, nobody looked: we were stopped, or the machine was
+        self._next_health = 0.0
+        self._next_take_back = 0.0
+
+    def __iter__(self) -> Iterator[Place]:
+        yield from self._agents.values()
+        yield self.lander
+
+    @property
+    def agents(self) -> list[Place]:
+        """The places of the agents that there are or were in this run."""
+        return list(self._agents.values())
+
+    @property
+    def at_work(self) -> bool:
+        """Whether any process of ours runs."""
+        return any(lifecycle.has_worker(place.state) for place in self)
+
+    def place(self, name: str) -> Place:
+        """Return the place of that name, a new one if there was none."""
+        if name == LANDER:
+            return self.lander
+        if name not in self._agents:
+            self._agents[name] = self._make_place(name, "parallel_loop.harness.worker", name, self._target)
+        return self._agents[name]
+
+    def _make_place(self, name: str, module: str, *arguments: str) -> Place:
+        return Place(self._project.state.agent(name), module, (str(self._project.root), *arguments))
+
+    # --- beginning and end ----------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Watch the living of an earlier run, end what its dead left running, and take back what those held."""
+        # A script that ends with `exec parallel-loop run` leaves us its children; to process 1 come everybody's orphans.
+        self._strangers = os.getpid() == 1 or _has_children()
+        become_subreaper()
+        names = {*self._project.state.agent_names(), LANDER}
+        dead = {name for name in names if not self._adopt(name)}
+        end_marked(self._project.state.root, dead)
+        for entry in heal(self._project.queue, self._project.retry):
+            self._tell_taken_back(entry)
+
+    def _adopt(self, name: str) -> bool:
+        """Watch the process that outlived an earlier coordinator, if there is one. It finishes by itself."""
+        beat = living_worker(self._project.state.agent(name))
+        process = Process.adopt(beat.identity) if beat is not None else None
+        if process is None:
+            return False
+        place = self.place(name)
+        place.fill(process, self._unwatched_seconds)
+        place.state = PlaceState.FINISHING
+        self._project.state.record_event("adopted", agent=place.name, pid=process.pid)
+        return True
+
+    def leave(self) -> None:
+        """Leave nothing running, however the run ends; what the workers held, they have given back or are dead."""
+        for place in self:
+            if place.process is not None:
+                place.process.send(signal.SIGTERM)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for place in self:
+            if place.process is not None and not place.process.wait(deadline - time.monotonic()):
+                place.process.send(signal.SIGKILL)
+                place.process.wait(_GRACE_SECONDS)
+        with contextlib.suppress(OSError):
+            self._end_leftovers({place.name for place in self})
+        for place in self:
+            place.empty()
+        self._take_back()
+
+    # --- looking --------------------------------------------------------------------------------------
+
+    def notice_deaths(self) -> bool:
+        """Do what follows from every process that has ended; False when none has.
+
+        Raises OSError when what they left running could not be ended: then nothing has changed, and the next look
+        finds the same.
+        """
+        dead = [place for place in self if place.process is not None and not place.process.is_alive]
+        if not dead:
+            return False
+        self._end_leftovers({place.name for place in dead})
+        for place in dead:
+            if place.state is PlaceState.FILLED and place.process is not None:
+                if place.process.exit_code == PLACE_TAKEN and self._wait_for_predecessor(place):
+                    continue
+                place.count_death()
+            often = place.deaths_in_a_row > self._project.config.health.restarts
+            self.happen(place, Event.DIED_TOO_OFTEN if often else Event.DIED)
+        self._take_back()
+        return True
+
+    def _wait_for_predecessor(self, place: Place) -> bool:
+        """An earlier worker has the place, which had not said so when the run began: it is watched as the others are."""
+        place.empty()
+        if not self._adopt(place.name):
+            place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
+            place.note = "an earlier worker still has the place"
+        return True
+
+    def look_at_health(self, gap_seconds: float) -> None:
+        """Kill who has said nothing for too long. `gap_seconds` is for how long we did not look when we should have."""
+        self._unwatched_seconds += gap_seconds
+        now = time.monotonic()
+        if now < self._next_health:
+            return
+        self._next_health = now + _HEALTH_SECONDS
+        if now >= self._next_take_back:
+            self._take_back()
+        for place in self:
+            if place.process is None:
+                continue
+            beat = place.heartbeat(self._unwatched_seconds)
+            seen = Observation(
+                alive=True,
+                since_start_seconds=now - place.process.started,
+                beat_age_seconds=None if beat is None else now - beat.beat,
+                monitor_gap_seconds=self._unwatched_seconds - place.unwatched_at_beat,
+            )
+            if diagnose(seen, self._project.config.health.silent_seconds) == "silent":
+                self.happen(place, Event.SILENT)
+
+    def _end_leftovers(self, dead: set[str]) -> None:
+        """End what dead workers left running: our children now, or nobody's if the worker was not our child."""
+        adopted = any(place.process is not None and place.process.is_adopted for place in self if place.name in dead)
+        if not self._strangers:
+            end_descendants(
+                grace_seconds=0.0,
+                keep={place.process.pid for place in self if place.process is not None and place.name not in dead},
+            )
+        if self._strangers or adopted:
+            end_marked(self._project.state.root, dead)
+
+    # --- what follows ---------------------------------------------------------------------------------
+
+    def happen(self, place: Place, event: Event) -> None:
+        """Let `event` happen to `place` and do what the table says."""
+        before = place.state
+        place.state, action = lifecycle.next_state(before, event)
+        match action:
+            case Action.START:
+                self._start(place)
+            case Action.ASK_TO_FINISH if place.process is not None:
+                place.process.ask_to_finish()
+            case Action.TERMINATE if place.process is not None:
+                place.process.send(signal.SIGTERM)
+            case Action.KILL if place.process is not None:
+                self._kill(place, place.process)
+            case Action.BURY | Action.BURY_AND_GIVE_UP if place.process is not None:
+                self._bury(place, place.process, unexpected=before is PlaceState.FILLED)
+                if action is Action.BURY_AND_GIVE_UP:
+                    self._project.state.record_event("gave-up", agent=place.name, why=place.note)
+            case _:
+                pass
+
+    def _start(self, place: Place) -> None:
+        try:
+            place.start(scrub(self._project.environ), self._project.root, self._unwatched_seconds)
+        except OSError as error:  # no processes or descriptors left: try again later
+            place.note = f"could not be started: {error.strerror}"
+            place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
+            return
+        assert place.process is not None
+        self._project.state.record_event("started", agent=place.name, pid=place.process.pid)
+
+    def _kill(self, place: Place, process: Process) -> None:
+        process.send(signal.SIGKILL)
+        if place.note is None:  # one that the kernel does not let go of yet is killed again, and told of once
+            place.note = "it was silent for too long and was killed"
+            self._project.state.record_event("killed", agent=place.name, why=place.note)
+
+    def _bury(self, place: Place, dead: Process, *, unexpected: bool) -> None:
+        if unexpected:
+            place.note = place.note or place.last_words() or f"it {dead.describe_end()}"
+            pause_seconds = lifecycle.restart_pause_seconds(place.deaths_in_a_row, random.random())  # noqa: S311
+            place.resume_at = time.monotonic() + pause_seconds
+            self._project.state.record_event("died", agent=place.name, pid=dead.pid, why=place.note)
+        place.empty()
+
+    def _take_back(self) -> None:
+        """Take back what dead workers held; what cannot be written now (a full disk) is tried again soon."""
+        self._next_take_back = time.monotonic() + _TAKE_BACK_SECONDS
+        with contextlib.suppress(OSError):
+            for entry in take_back_from_the_dead(self._project.queue, self._project.retry):
+                self._tell_taken_back(entry)
+
+    def _tell_taken_back(self, entry: Entry) -> None:
+        agent = entry.last.agent if entry.last is not None else None
+        self._project.state.record_event("taken-back", item=entry.item.id, attempt=entry.attempts, agent=agent)
+
+
+def _has_children() -> bool:
+    """Whether this process has children, none of which can be of ours before any place was filled."""
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            if path.read_text().split():
+                return True
+    return False

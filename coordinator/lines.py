@@ -1,0 +1,154 @@
+"""One plain line for each event of `events.jsonl`: what `run` prints when it has no terminal to draw on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..harness.units import format_duration
+from .cells import clean, cut
+from .moments import clock
+
+_LONGEST_LINE_BYTES = 1 << 20  # no event of ours comes near; a longer line is skipped rather than kept in memory
+_LONGEST_CELLS = 300
+_GENERAL = ("at", "event", "item", "attempt", "agent")  # what stands at the beginning of every line
+
+Event = dict[str, Any]
+
+
+def describe_event(event: Event) -> str | None:
+    """Return the line for `event`, None when it is none. An unknown kind is shown with all that it holds."""
+    kind = event.get("event")
+    if not isinstance(kind, str):
+        return None
+    describe = _WORDS.get(kind)
+    if describe is None:
+        text = kind + "".join(f" {key}={value}" for key, value in event.items() if key not in _GENERAL)
+    else:
+        text = describe(event)
+    at = event.get("at")
+    item = event.get("item")
+    attempt = event.get("attempt")
+    name = "" if item is None else f"{item}#{attempt}" if attempt is not None else str(item)
+    start = [clock(at if isinstance(at, str) else None), str(event.get("agent") or "-").ljust(7)]
+    return "  ".join(map(clean, [*start, *([name] if name else []), cut(clean(text), _LONGEST_CELLS)]))
+
+
+def _said(words: str, *, with_why: bool = True) -> Callable[[Event], str]:
+    def say(event: Event) -> str:
+        why = event.get("why") if with_why else None
+        return f"{words}: {why}" if why else words
+
+    return say
+
+
+def _landed(event: Event) -> str:
+    commit, seconds = event.get("commit"), event.get("seconds")
+    text = f"done: landed as {str(commit)[:7]}" if commit else "done: landed"
+    return f"{text} in {format_duration(seconds)}" if isinstance(seconds, (int, float)) else text
+
+
+def _failed_so(words: str) -> Callable[[Event], str]:
+    def say(event: Event) -> str:
+        outcome, why = event.get("outcome"), event.get("why")
+        return words + (f" ({outcome})" if outcome else "") + (f": {why}" if why else "")
+
+    return say
+
+
+def _with(words: str, key: str) -> Callable[[Event], str]:
+    def say(event: Event) -> str:
+        value = event.get(key)
+        return words if value is None else f"{words} {value}"
+
+    return say
+
+
+def _followed(event: Event) -> str:
+    commit = event.get("commit")
+    return f"{event.get('target') or 'the target'} follows" + (f", now at {str(commit)[:7]}" if commit else "")
+
+
+def _blocked(event: Event) -> str:
+    return f"{event.get('target') or 'the target'} cannot follow: {event.get('why') or 'not known why'}"
+
+
+_WORDS: dict[str, Callable[[Event], str]] = {
+    "claimed": _said("claimed"),
+    "landing": _said("handed over for landing"),
+    "landed": _landed,
+    "done": _said("done"),
+    "released": _failed_so("given back for another attempt"),
+    "failed": _failed_so("failed, no attempts left"),
+    "waiting": _said("waits for a person"),
+    "answered": _said("answered by a person", with_why=False),
+    "retried": _said("to be tried again, asked by a person", with_why=False),
+    "cancelled": _said("cancelled"),
+    "abandoned": _said("abandoned: the claim was taken away meanwhile"),
+    "salvaged": _with("left work was kept as", "ref"),
+    "setup-missing": _with("`setup:` names what is not there:", "names"),
+    "started": _with("worker started, pid", "pid"),
+    "adopted": _with("worker of an earlier coordinator found alive, pid", "pid"),
+    "died": _said("worker died"),
+    "killed": _said("worker killed"),
+    "gave-up": _said("given up: its workers die again and again"),
+    "taken-back": _said("taken back from a dead worker"),
+    "target-followed": _followed,
+    "target-merged": lambda event: f"new commits on {event.get('target') or 'the target'} were merged in",
+    "target-blocked": _blocked,
+    "running": _with("coordinator running, pid", "pid"),
+    "paused": _said("paused: no more items are taken"),
+    "resumed": _said("resumed"),
+    "finishing": _said("finishing: the work in hand goes on, no more is taken"),
+    "stopping": _said("stopping: the programs are ended, their items given back"),
+    "ended": _said("coordinator ended"),
+}
+
+
+class EventTail:
+    """Follows a file of events; it may not be there yet, be cut short, or be replaced by another.
+
+    With `from_end`, what is in it now is passed over.
+    """
+
+    def __init__(self, path: Path, *, from_end: bool = False) -> None:
+        self._path = path
+        self._offset = 0
+        self._file: tuple[int, int] | None = None
+        if from_end:
+            for _ in self._lines():
+                pass
+
+    def read(self) -> Iterator[Event]:
+        """Yield the events of the complete lines that are new. A line without its end waits for the rest."""
+        for line in self._lines():
+            event = _decode(line)
+            if event is not None:
+                yield event
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return
+        with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor has no path)
+            status = os.fstat(descriptor)
+            if self._file != (status.st_dev, status.st_ino) or status.st_size < self._offset:
+                self._file, self._offset = (status.st_dev, status.st_ino), 0
+            file.seek(self._offset)
+            while line := file.readline(_LONGEST_LINE_BYTES):
+                if not line.endswith(b"\n") and len(line) < _LONGEST_LINE_BYTES:
+                    return
+                self._offset += len(line)
+                yield line
+
+
+def _decode(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,60 @@
+"""The lower parts of the dashboard: what needs a person, and what changed last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from . import cells
+from .frame import Column, Frame, Line, Span, grid
+from .moments import clock, short
+from .signs import STATES
+from .snapshot import Attention, RecentItem
+
+_WIDE = 120  # from here on there is room for title and reason side by side
+
+
+def attention(entry: Attention, frame: Frame) -> list[Line]:
+    """Return what is the matter, and below it the command to run, which is never cut: it is there to be copied."""
+    mark = frame.sign("▲", "!")
+    name = "" if entry.item is None else f"{frame.clean(entry.item)}: "
+    text = cells.wrap(name + frame.clean(entry.why), frame.width - 2, 2, ascii_only=frame.ascii_only)
+    lines = [[Span(f"{mark if first else ' '} ", "warn"), Span(line)] for first, line in _marked(text)]
+    if entry.next:
+        room = max(1, frame.width - 4)
+        command = cells.wrap(frame.clean(entry.next), room, 99, ascii_only=frame.ascii_only)
+        lines += [[Span(f"  {'$' if first else ' '} ", "dim"), Span(line, "title")] for first, line in _marked(command)]
+    return lines
+
+
+def _marked(lines: Iterable[str]) -> Iterable[tuple[bool, str]]:
+    return ((index == 0, line) for index, line in enumerate(lines))
+
+
+_COLUMNS = (
+    Column("TIME", drop=3),
+    Column("STATE"),
+    Column("ITEM", least=14, keep="#"),
+    Column("TOOK", drop=4, right=True),
+    Column("AGENT", drop=5),
+    Column("ABOUT", least=12, drop=2),
+)
+
+
+def recent(items: Sequence[RecentItem], frame: Frame) -> list[Line]:
+    """Return a line for each of the items that changed last."""
+    return grid(frame, _COLUMNS, [_recent(item, frame) for item in items], titles=False)
+
+
+def _recent(item: RecentItem, frame: Frame) -> list[Span]:
+    symbol, plain, style = STATES.get(item.state, ("", "", ""))
+    about = item.title
+    if item.why:
+        about = f"{item.title}: {item.why}" if frame.width >= _WIDE else item.why
+    return [
+        Span(clock(item.at), "dim"),
+        Span(f"{frame.sign(symbol, plain)} {item.state}", style),
+        Span(f"{item.id}#{item.attempts}" if item.attempts else item.id),
+        Span(short(item.seconds), "dim"),
+        Span(item.agent or "", "dim"),
+        Span(about, "" if item.why else "dim"),
+    ]

@@ -1,0 +1,95 @@
+"""Keeps the target with the landing branch: it follows, and what the user commits there is merged in first.
+
+Guarantees: the user's commits reach the landing branch only after the checks passed on the merged result; what cannot
+go on is reported with the one command that frees it, and landing goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+
+from ..harness.project import Project
+from ..worktrees.errors import GitError
+from ..worktrees.landing import Conflict, LandingBranch
+from ..worktrees.locks import LockTimeout
+from ..worktrees.recycle import RecycleFailed
+from ..worktrees.repository import Repository
+from ..worktrees.target import Blocked, Diverged, Followed, follow
+from .checking import Checker
+from .target_report import TargetReport, write_target
+
+_LOOK_SECONDS = 3.0  # how soon the user's own commits on the target are noticed
+
+
+class TargetKeeper:
+    """Looks at one target now and then."""
+
+    def __init__(
+        self, project: Project, target: str, repository: Repository, branch: LandingBranch, checker: Checker
+    ) -> None:
+        self._project, self._target = project, target
+        self._repository, self._branch, self._checker = repository, branch, checker
+        self._rejection: tuple[str, Blocked] | None = None
+        self._next_look = 0.0
+
+    def is_due(self) -> bool:
+        """Whether the last look was long enough ago."""
+        return time.monotonic() >= self._next_look
+
+    def look(self) -> None:
+        """Let the target follow, after merging in what the user committed there, and report how it stands."""
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        try:
+            result = self._follow()
+            if isinstance(result, Diverged):
+                result = self._merge(result.target_tip) or self._follow()
+        except (GitError, LockTimeout, RecycleFailed) as error:
+            where = shlex.quote(str(self._repository.root))
+            result = Blocked(f"git could not do it: {error}", f"git -C {where} status")
+        if not isinstance(result, Diverged):  # committed to once more in between: there is nothing to say yet
+            self._report(result)
+
+    def _follow(self) -> Followed | Blocked | Diverged:
+        return follow(self._repository, self._target, self._branch.tip())
+
+    def _merge(self, tip: str) -> Blocked | None:
+        """Bring the user's new commits onto the landing branch; Blocked when they cannot be, checked as merged."""
+        if self._rejection is not None and self._rejection[0] == tip:
+            return self._rejection[1]
+        candidate = self._branch.merge(tip, f"Merge {self._target}")
+        if isinstance(candidate, Conflict):
+            return self._blocked(tip, describe_conflict(candidate))
+        verdict = self._checker.check(candidate, f"{self._target.replace('/', '-')}-{tip[:12]}")
+        if verdict.passed and self._branch.advance(candidate):
+            self._project.state.record_event("target-merged", commit=candidate.commit, target=self._target)
+            return None
+        self._branch.abandon(candidate)
+        if verdict.failed is None:
+            return None
+        blocked = self._blocked(tip, verdict.failed)
+        self._rejection = (tip, blocked)  # checks may take long: not again every few seconds
+        return blocked
+
+    def _blocked(self, tip: str, problem: str) -> Blocked:
+        where, target = shlex.quote(str(self._repository.root)), shlex.quote(self._target)
+        why = f"your commit {tip[:12]} on {self._target} does not go together with what landed: {problem}"
+        return Blocked(why, f"cd {where} && git switch {target} && git merge parallel-loop/landed")
+
+    def _report(self, result: Followed | Blocked) -> None:
+        blocked = result if isinstance(result, Blocked) else None
+        report = TargetReport(
+            self._target, self._branch.tip(), blocked.why if blocked else None, blocked.remedy if blocked else None
+        )
+        if write_target(self._project.state.root, report):
+            event = "target-blocked" if report.blocked else "target-followed"
+            self._project.state.record_event(event, why=report.blocked, commit=report.landed, target=report.name)
+            self._project.queue.bell.ring()
+
+
+def describe_conflict(conflict: Conflict) -> str:
+    """Say in one line what a commit cannot be merged with, and where."""
+    if not conflict.paths:
+        return conflict.summary
+    names = ", ".join(conflict.paths[:10]) + (" and more" if len(conflict.paths) > 10 else "")
+    return f"it conflicts with what landed meanwhile, in {names}"

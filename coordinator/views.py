@@ -1,0 +1,123 @@
+"""Items as other programs see them: what `list --json` and `show --json` print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..queue.records import ENDED, Entry, Record, State
+
+
+class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One item. `agent`, `branch` and `commit` are of its latest attempt; `why` is the reason for its state."""
+
+    id: str
+    title: str
+    state: State
+    priority: int
+    role: str | None
+    program: str | None
+    after: tuple[str, ...]
+    attempts: int
+    agent: str | None
+    branch: str | None
+    commit: str | None
+    added_at: str
+    ended_at: str | None
+    why: str | None
+
+
+class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One record of an item's chain.
+
+    `attempt` is None before the first claim. `at` is None for a claim whose attempt has not ended: what the queue
+    then holds is the time at which the worker registered, which may be hours before.
+    """
+
+    attempt: int | None
+    event: str
+    at: str | None
+    agent: str | None
+    outcome: str | None
+    why: str | None
+    seconds: float | None
+    branch: str | None
+    commit: str | None
+    log: str | None
+    not_before: str | None
+
+
+class ItemDetails(ItemRow, frozen=True, kw_only=True):
+    """One item with its whole history, the oldest event first."""
+
+    history: tuple[HistoryEvent, ...]
+
+
+def item_row(entry: Entry, state: State, waits_for: Sequence[str] = ()) -> ItemRow:
+    """Describe `entry`; `waits_for` are those of its dependencies that are not done, when that is known."""
+    item, last = entry.item, entry.last
+    why = last.why if last is not None else None
+    if state == "blocked" and waits_for:
+        why = "waits for " + ", ".join(waits_for)
+    attempt = _latest_attempt(entry.records)
+    return ItemRow(
+        id=item.id,
+        title=item.title,
+        state=state,
+        priority=item.priority,
+        role=item.role,
+        program=item.program,
+        after=item.after,
+        attempts=entry.attempts,
+        agent=_last_known(attempt, "agent"),
+        branch=_last_known(attempt, "branch"),
+        commit=_last_known(attempt, "commit"),
+        added_at=item.added_at,
+        ended_at=last.at if last is not None and last.kind in ENDED else None,
+        why=why,
+    )
+
+
+def item_details(entry: Entry, state: State, waits_for: Sequence[str] = ()) -> ItemDetails:
+    """Describe `entry` with its whole history."""
+    row = msgspec.structs.asdict(item_row(entry, state, waits_for))
+    return ItemDetails(**row, history=tuple(_history(entry.records)))
+
+
+def _latest_attempt(records: Sequence[Record]) -> Sequence[Record]:
+    claims = [index for index, record in enumerate(records) if record.kind == "claimed"]
+    return records[claims[-1] :] if claims else records
+
+
+def _last_known(records: Sequence[Record], name: str) -> str | None:
+    """Return the newest value; a later record (an answer, a cancellation) need not repeat what an earlier one says."""
+    known = (getattr(record, name) for record in reversed(records))
+    return next((value for value in known if value is not None), None)
+
+
+def _history(records: Sequence[Record]) -> list[HistoryEvent]:
+    history: list[HistoryEvent] = []
+    attempt = 0
+    for index, record in enumerate(records):
+        attempt += record.kind == "claimed"
+        following = records[index + 1] if index + 1 < len(records) else None
+        at: str | None = record.at
+        if record.kind == "claimed":
+            at = following.started_at if following is not None else None
+        history.append(
+            HistoryEvent(
+                attempt=attempt or None,
+                event=record.kind,
+                at=at,
+                agent=record.agent,
+                outcome=record.outcome,
+                why=record.text if record.kind == "answered" else record.why,
+                seconds=record.seconds,
+                branch=record.branch,
+                commit=record.commit,
+                log=record.log,
+                not_before=record.not_before,
+            )
+        )
+    return history

@@ -1,0 +1,243 @@
+"""The real queue against a model of it in memory that knows the rules and nothing of files."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from parallel_loop.queue.clock import later
+from parallel_loop.queue.healing import heal, take_back_from_the_dead
+from parallel_loop.queue.records import Entry
+from parallel_loop.queue.retry import RetryPolicy
+from parallel_loop.queue.survey import Survey
+from parallel_loop.queue.taking import Claim, Taker
+from support.queue_checker import read_chains
+from support.queues import START, Clock, an_item, make_queue, make_taker, record
+
+POLICY = RetryPolicy(attempts=3, first_seconds=10.0, factor=2.0, max_seconds=60.0)
+WIP = {"narrow": 1, "wide": 2}
+TAKERS = 3
+HINT_FOLDERS = ("ready", "delayed", "after", "working", "landing")
+
+
+@dataclass
+class Modelled:
+    """An item as the model knows it."""
+
+    name: str
+    order: tuple[int, int]
+    after: tuple[str, ...]
+    role: str | None
+    kinds: list[str] = field(default_factory=list)
+    attempts: int = 0
+    failures: int = 0
+    due: str = START
+    taker: int | None = None  # who holds it; None also for the claims of the dead
+
+    def move(self, kind: str) -> None:
+        self.kinds.append(kind)
+        self.due = START
+        if kind == "claimed":
+            self.attempts += 1
+        elif kind == "retried":
+            self.failures = 0
+
+
+class QueueAgainstModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(prefix="model-"))
+        self.clock = Clock()
+        self.queue = make_queue(self.root / "queue", self.clock)
+        self.survey = Survey(self.queue)
+        self.items: dict[str, Modelled] = {}
+        self.takers: list[Taker] = []
+        self.held: list[tuple[int, Taker, Claim]] = []
+        self.seen: list[Entry] = []
+
+    @initialize()
+    def start_takers(self) -> None:
+        self.takers = [make_taker(self.queue, f"agent-{index}", WIP) for index in range(TAKERS)]
+
+    def teardown(self) -> None:
+        for taker in self.takers:
+            taker.close()
+        shutil.rmtree(self.root)
+
+    # --- what the rules of the design say -------------------------------------------------------------
+
+    def state(self, item: Modelled) -> str:
+        last = item.kinds[-1] if item.kinds else None
+        if last not in {None, "released", "answered", "retried"}:
+            return "working" if last == "claimed" else str(last)
+        if any(self.state(self.items[name]) != "done" for name in item.after):
+            return "blocked"
+        return "delayed" if item.due > self.now() else "ready"
+
+    def now(self) -> str:
+        return later(START, self.clock._seconds)
+
+    def open_claims(self, role: str) -> int:
+        return sum(item.role == role and item.kinds[-1:] == ["claimed"] for item in self.items.values())
+
+    def next_to_take(self) -> Modelled | None:
+        ready = [item for item in self.items.values() if self.state(item) == "ready"]
+        free = [item for item in ready if item.role not in WIP or self.open_claims(item.role) < WIP[item.role]]
+        return min(free, key=lambda item: item.order, default=None)
+
+    def fail(self, item: Modelled) -> None:
+        item.failures += 1
+        if item.failures >= POLICY.attempts:
+            item.move("failed")
+        else:
+            item.move("released")
+            item.due = later(self.now(), 10.0 * 2 ** (item.failures - 1))
+
+    def bury(self) -> None:
+        for item in self.items.values():
+            if item.kinds[-1:] == ["claimed"] and item.taker is None:
+                self.fail(item)
+
+    # --- rules ------------------------------------------------------------------------------------------
+
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def add(self, data: st.DataObject, count: int) -> None:
+        names = sorted(self.items)
+        after = st.lists(st.sampled_from(names), max_size=2, unique=True) if names else st.just([])
+        new = []
+        for _ in range(count):
+            name = f"item-{len(self.items)}"
+            priority = data.draw(st.sampled_from([0, 5, 9]))
+            role = data.draw(st.sampled_from([None, None, "narrow", "wide"]))
+            waits_for = tuple(data.draw(after)) + ((new[-1].id,) if new and data.draw(st.booleans()) else ())
+            new.append(an_item(name, priority=priority, role=role, after=waits_for))
+            self.items[name] = Modelled(name, (priority, len(self.items)), waits_for, role)
+        self.queue.add(new)
+
+    @rule(who=st.integers(0, TAKERS - 1))
+    def take(self, who: int) -> None:
+        self.clock.advance(0.01)  # no due time within the call
+        expected = self.next_to_take()
+        claim = self.takers[who].take()
+        assert (claim.item.id if claim else None) == (expected.name if expected else None)
+        if claim is not None and expected is not None:
+            expected.move("claimed")
+            expected.taker = who
+            assert claim.attempt == expected.attempts
+            self.held.append((who, self.takers[who], claim))
+
+    @precondition(lambda self: self.held)
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from(["done", "done", "fail", "released", "waiting", "landing", "cancelled"]),
+    )
+    def end(self, data: st.DataObject, kind: str) -> None:
+        place = data.draw(st.integers(0, len(self.held) - 1))
+        _, taker, claim = self.held.pop(place)
+        item = self.items[claim.item.id]
+        valid = len(item.kinds) == len(claim.entry.records)
+        assert taker.holds(claim) == valid
+        if kind == "fail":
+            ending = POLICY.after_failure(claim.entry, record(self.queue, "failed"))
+            due = ending.not_before or START
+        else:
+            ending, due = record(self.queue, kind, counted=False), START
+        assert taker.end(claim, ending) == valid
+        if valid and kind == "fail":
+            self.fail(item)
+            item.due = due
+        elif valid:
+            item.move(kind)
+
+    @rule(who=st.integers(0, TAKERS - 1))
+    def kill(self, who: int) -> None:
+        self.takers[who].close()
+        self.takers[who] = make_taker(self.queue, f"agent-{who}", WIP)
+        for item in self.items.values():
+            if item.taker == who:
+                item.taker = None
+        self.held = [entry for entry in self.held if entry[0] != who]
+
+    @rule()
+    def take_back(self) -> None:
+        self.recover(lambda: take_back_from_the_dead(self.queue, POLICY))
+
+    @rule()
+    def heal(self) -> None:
+        self.recover(lambda: heal(self.queue, POLICY))
+
+    @rule(data=st.data())
+    def lose_hints_and_heal(self, data: st.DataObject) -> None:
+        paths = [path for folder in HINT_FOLDERS for path in sorted((self.queue.layout.root / folder).rglob("*~*"))]
+        paths += sorted(self.queue.layout.after.glob("*/*"))
+        for path in paths:
+            if data.draw(st.booleans()):
+                path.unlink()
+        self.recover(lambda: heal(self.queue, POLICY))
+
+    def recover(self, how) -> None:
+        before = {name: len(item.kinds) for name, item in self.items.items()}
+        taken_back = how()
+        self.bury()
+        moved = {name for name, item in self.items.items() if len(item.kinds) != before[name]}
+        assert sorted(entry.item.id for entry in taken_back) == sorted(moved)
+        for name in moved:  # the due time depends on the moment of the record
+            last = self.queue.entry(name).last
+            self.items[name].due = last.not_before or START
+
+    @precondition(lambda self: self.items)
+    @rule(data=st.data(), kind=st.sampled_from(["cancelled", "retried", "answered", "done", "released"]))
+    def command(self, data: st.DataObject, kind: str) -> None:
+        """What people and the lander do, on the item as it is now or as they saw it before."""
+        allowed = {
+            "cancelled": {"ready", "blocked", "delayed", "working", "waiting", "landing", "failed"},
+            "retried": {"failed", "cancelled"},
+            "answered": {"waiting"},
+            "done": {"landing"},
+            "released": {"landing"},
+        }[kind]
+        item = self.items[data.draw(st.sampled_from(sorted(self.items)))]
+        entry = self.queue.entry(item.name)
+        if self.state(item) in allowed:
+            assert self.queue.append(entry, record(self.queue, kind))
+            item.move(kind)
+            self.seen.append(entry)
+
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data())
+    def late_command(self, data: st.DataObject) -> None:
+        entry = data.draw(st.sampled_from(self.seen))
+        assert not self.queue.append(entry, record(self.queue, "cancelled"))
+
+    @rule(seconds=st.sampled_from([1.0, 10.0, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    # --- agreement --------------------------------------------------------------------------------------
+
+    @invariant()
+    def states_agree(self) -> None:
+        self.clock.advance(0.01)
+        self.survey.refresh()
+        expected = {name: self.state(item) for name, item in self.items.items()}
+        assert {entry.item.id: self.survey.state(entry) for entry in self.survey.entries()} == expected
+        assert {name: self.queue.state(self.queue.entry(name)) for name in expected} == expected
+
+    @invariant()
+    def chains_agree(self) -> None:
+        found = {name: [link["kind"] for link in chain] for name, chain in read_chains(self.queue.layout.root).items()}
+        assert found == {name: item.kinds for name, item in self.items.items()}
+
+
+QueueAgainstModel.TestCase.settings = settings(
+    max_examples=40,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+TestQueueAgainstModel = QueueAgainstModel.TestCase
