@@ -27,7 +27,7 @@ class Terminal:
         self._descriptor: int | None = None
         with contextlib.suppress(OSError, ValueError, AttributeError):
             self._descriptor = os.open(
-                os.ttyname(stream.fileno()), os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC
+                os.ttyname(stream.fileno()), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             )
 
     @property

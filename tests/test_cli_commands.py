@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from parallel_loop.coordinator import errors
 from parallel_loop.coordinator.cli import COMMANDS
 from parallel_loop.coordinator.commands import steer

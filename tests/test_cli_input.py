@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.queue.records import Entry
 from parallel_loop.queue.store import Queue
 from support.cli import CommandLine

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.coordinator import cli as command_line
 from parallel_loop.coordinator.cli import main
 from support.cli import CommandLine, call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parallel_loop.coordinator import cells
 from parallel_loop.coordinator.frame import Column, Frame, Span, grid, to_text
 from support.snapshots import HOSTILE

@@ -6,11 +6,12 @@ from io import StringIO
 
 import msgspec
 import pytest
+from rich.console import Console
+
 from parallel_loop.coordinator.cells import width
 from parallel_loop.coordinator.dashboard import Dashboard
 from parallel_loop.coordinator.snapshot import QueueCounts, Snapshot
 from parallel_loop.queue.clock import later
-from rich.console import Console
 from support import snapshots
 from support.snapshots import agent, busy, hostile, quiet
 

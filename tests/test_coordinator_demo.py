@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.coordinator import demo_repository
 from parallel_loop.coordinator.demo_items import RETRIED, SAME_FILE, demo_items
 from parallel_loop.coordinator.demo_report import Verifier

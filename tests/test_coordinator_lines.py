@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.coordinator.lines import EventTail, describe_event
 from support.snapshots import HOSTILE
 

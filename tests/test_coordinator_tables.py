@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
 from parallel_loop.coordinator.cells import width
 from parallel_loop.coordinator.frame import Frame
 from parallel_loop.coordinator.tables import item_text, items_table, status_text

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
+
 from parallel_loop.harness.config import load_config
 from parallel_loop.harness.config_checks import check
 from parallel_loop.harness.documents import DocumentError, read_document

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parallel_loop.harness.documents import DocumentError, decode, read_document, read_with_lines
 from parallel_loop.harness.entries import Entry, read_items
 

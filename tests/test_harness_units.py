@@ -6,6 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parallel_loop.harness.units import (
     LONGEST_SECONDS,
     format_duration,

@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.queue import atomic
 from parallel_loop.queue.adding import InvalidItem, complete
 from parallel_loop.queue.healing import heal

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.queue import atomic
 from parallel_loop.queue.healing import take_back, take_back_from_the_dead
 from parallel_loop.queue.records import Record

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.queue import atomic
 from parallel_loop.queue.atomic import NoHardLinks, Unreadable
 from parallel_loop.queue.bell import Bell

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.queue import healing, hints
 from parallel_loop.queue.healing import heal, take_back_from_the_dead
 from parallel_loop.queue.layout import FOLDERS

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from parallel_loop.queue.ids import MAX_ID_LENGTH, InvalidId, check_id, is_id, slug
 from parallel_loop.queue.layout import parse_name
 from support.repository import attempt_git, make_empty_repository

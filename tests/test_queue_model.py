@@ -10,6 +10,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from parallel_loop.queue import hints
 from parallel_loop.queue.clock import later
 from parallel_loop.queue.healing import heal, take_back_from_the_dead
 from parallel_loop.queue.records import Entry
@@ -19,7 +21,7 @@ from parallel_loop.queue.taking import Claim, Taker
 from support.queue_checker import read_chains
 from support.queues import START, Clock, an_item, make_queue, make_taker, record
 
-POLICY = RetryPolicy(attempts=3, first_seconds=10.0, factor=2.0, max_seconds=60.0)
+POLICY = RetryPolicy(attempts=2, first_seconds=10.0)
 WIP = {"narrow": 1, "wide": 2}
 TAKERS = 3
 HINT_FOLDERS = ("ready", "delayed", "after", "working", "landing")
@@ -51,6 +53,7 @@ class Modelled:
 class QueueAgainstModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
+        self.bucket_size, hints.BUCKET_SIZE = hints.BUCKET_SIZE, 2
         self.root = Path(tempfile.mkdtemp(prefix="model-"))
         self.clock = Clock()
         self.queue = make_queue(self.root / "queue", self.clock)
@@ -68,6 +71,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
         for taker in self.takers:
             taker.close()
         shutil.rmtree(self.root)
+        hints.BUCKET_SIZE = self.bucket_size
 
     # --- what the rules of the design say -------------------------------------------------------------
 
@@ -119,9 +123,9 @@ class QueueAgainstModel(RuleBasedStateMachine):
             self.items[name] = Modelled(name, (priority, len(self.items)), waits_for, role)
         self.queue.add(new)
 
-    @rule(who=st.integers(0, TAKERS - 1))
-    def take(self, who: int) -> None:
-        self.clock.advance(0.01)  # no due time within the call
+    @rule(who=st.integers(0, TAKERS - 1), seconds=st.sampled_from([0.01, 0.01, 6.0, 30.0]))
+    def take(self, who: int, seconds: float) -> None:
+        self.clock.advance(seconds)
         expected = self.next_to_take()
         claim = self.takers[who].take()
         assert (claim.item.id if claim else None) == (expected.name if expected else None)
@@ -134,7 +138,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(
         data=st.data(),
-        kind=st.sampled_from(["done", "done", "fail", "released", "waiting", "landing", "cancelled"]),
+        kind=st.sampled_from(["done", "done", "fail", "fail", "fail", "released", "waiting", "landing", "cancelled"]),
     )
     def end(self, data: st.DataObject, kind: str) -> None:
         place = data.draw(st.integers(0, len(self.held) - 1))
@@ -163,35 +167,28 @@ class QueueAgainstModel(RuleBasedStateMachine):
                 item.taker = None
         self.held = [entry for entry in self.held if entry[0] != who]
 
-    @rule()
-    def take_back(self) -> None:
-        self.recover(lambda: take_back_from_the_dead(self.queue, POLICY))
-
-    @rule()
-    def heal(self) -> None:
-        self.recover(lambda: heal(self.queue, POLICY))
-
-    @rule(data=st.data())
-    def lose_hints_and_heal(self, data: st.DataObject) -> None:
-        paths = [path for folder in HINT_FOLDERS for path in sorted((self.queue.layout.root / folder).rglob("*~*"))]
-        paths += sorted(self.queue.layout.after.glob("*/*"))
-        for path in paths:
-            if data.draw(st.booleans()):
-                path.unlink()
-        self.recover(lambda: heal(self.queue, POLICY))
-
-    def recover(self, how) -> None:
+    @rule(data=st.data(), way=st.sampled_from(["take back", "heal", "lose hints and heal"]))
+    def recover(self, data: st.DataObject, way: str) -> None:
+        if way == "lose hints and heal":
+            for path in self.hint_paths():
+                if data.draw(st.booleans()):
+                    path.unlink()
         before = {name: len(item.kinds) for name, item in self.items.items()}
-        taken_back = how()
+        how = take_back_from_the_dead if way == "take back" else heal
+        taken_back = how(self.queue, POLICY)
         self.bury()
         moved = {name for name, item in self.items.items() if len(item.kinds) != before[name]}
         assert sorted(entry.item.id for entry in taken_back) == sorted(moved)
         for name in moved:  # the due time depends on the moment of the record
-            last = self.queue.entry(name).last
-            self.items[name].due = last.not_before or START
+            self.items[name].due = self.queue.entry(name).last.not_before or START
+
+    def hint_paths(self) -> list[Path]:
+        root = self.queue.layout.root
+        paths = [path for folder in HINT_FOLDERS for path in sorted((root / folder).rglob("*~*"))]
+        return paths + sorted((root / "after").glob("*/*"))
 
     @precondition(lambda self: self.items)
-    @rule(data=st.data(), kind=st.sampled_from(["cancelled", "retried", "answered", "done", "released"]))
+    @rule(data=st.data(), kind=st.sampled_from(["cancelled", "retried", "retried", "answered", "done", "released"]))
     def command(self, data: st.DataObject, kind: str) -> None:
         """What people and the lander do, on the item as it is now or as they saw it before."""
         allowed = {
@@ -214,10 +211,6 @@ class QueueAgainstModel(RuleBasedStateMachine):
         entry = data.draw(st.sampled_from(self.seen))
         assert not self.queue.append(entry, record(self.queue, "cancelled"))
 
-    @rule(seconds=st.sampled_from([1.0, 10.0, 30.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-
     # --- agreement --------------------------------------------------------------------------------------
 
     @invariant()
@@ -235,8 +228,8 @@ class QueueAgainstModel(RuleBasedStateMachine):
 
 
 QueueAgainstModel.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=40,
+    max_examples=60,
+    stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

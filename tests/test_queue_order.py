@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from parallel_loop.queue import hints
 from parallel_loop.queue.healing import heal
 from support.queues import AT_ONCE, Clock, add, an_item, append, drain, end, make_queue, make_taker, states

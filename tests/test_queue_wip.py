@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from parallel_loop.queue import taking
 from parallel_loop.queue.healing import take_back_from_the_dead
 from support.queue_processes import start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+
 from parallel_loop.worktrees.commit import Rest, commit_rest
 from parallel_loop.worktrees.errors import WorktreeGone
 from parallel_loop.worktrees.recycle import recycle

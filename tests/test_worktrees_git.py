@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.worktrees.environment import LOCAL_VARIABLES, Identity, program_environment, scrub
 from parallel_loop.worktrees.git import Git, GitError, GitMissing, GitTooOld, require_git
 from parallel_loop.worktrees.locks import LockTimeout, hold

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from parallel_loop.worktrees.commit import commit_rest
 from parallel_loop.worktrees.git import Git
 from parallel_loop.worktrees.recycle import recycle

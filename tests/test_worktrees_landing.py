@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from parallel_loop.worktrees import landing as landing_module
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.git import Git

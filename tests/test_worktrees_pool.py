@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from parallel_loop.worktrees.environment import Identity
 from parallel_loop.worktrees.errors import WorktreeGone
 from parallel_loop.worktrees.locks import LockTimeout, hold

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.worktrees import recycle as module
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.git import Git

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from parallel_loop.worktrees.repository import BareRepository, EmptyRepository, NotARepository, Repository
 from support.repository import attempt_git, commit, git, make_empty_repository, make_repository
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.worktrees.salvage import has_work, salvage
 from support.repository import attempt_git, commit, git, make_empty_repository, write
 from support.worktrees import IDENTITY, Place, make_place

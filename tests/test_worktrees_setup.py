@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from parallel_loop.worktrees.setup import OutsideTree, set_up
 from support.repository import write
 

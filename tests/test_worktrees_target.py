@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from parallel_loop.worktrees import target as module
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.following import begin

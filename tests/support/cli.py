@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from parallel_loop.coordinator.cli import main
 from support.repository import environment
 

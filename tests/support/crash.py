@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
+
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.records import Item
 from parallel_loop.queue.survey import Survey

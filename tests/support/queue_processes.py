@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -24,10 +25,11 @@ class QueueProcess:
         line = self._process.stdout.readline()
         return line.decode().rstrip("\n") if line else None
 
-    def tell(self) -> None:
-        """Let it go on."""
+    def tell(self, times: int = 1) -> None:
+        """Let it go on, so many steps."""
         assert self._process.stdin is not None
-        self._process.stdin.write(b"!")
+        with contextlib.suppress(BrokenPipeError):  # it may have ended
+            self._process.stdin.write(b"!" * times)
 
     def kill(self) -> list[str]:
         """Kill it with -9, wait for its end, and return what it had said that nobody had read."""

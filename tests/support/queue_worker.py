@@ -1,6 +1,7 @@
 """A process that works on a queue until nothing is takable, told what to do by its arguments: MODE ROOT NAME SEED.
 
-`work` says each claim and each end on standard output, for whoever kills it in between; `hold` takes one
+`work` does one item for each byte of its input, and all the rest once that ends; it says each claim and each
+end on standard output, for whoever kills it in between; `hold` takes one
 item of those with a limit, says so and waits for the end of its input; `heal` recovers, over and over.
 """
 
@@ -29,7 +30,7 @@ def say(text: str) -> None:
 def work(queue: Queue, name: str, chance: random.Random) -> None:
     taker = Taker(queue, Owner(name, os.getpid()))
     say("ready")
-    while (claim := taker.take()) is not None:
+    while os.read(0, 1) is not None and (claim := taker.take()) is not None:
         say(f"took {claim.item.id}")
         kind = "released" if chance.random() < 0.1 else "done"
         ended = taker.end(claim, Record(kind=kind, at=utc_now(), agent=name, counted=False))
