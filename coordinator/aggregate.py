@@ -140,7 +140,7 @@ def _attention(
             yield Attention(
                 item=None,
                 why=f"{agent.name} was given up: {agent.note or 'its workers died too often'}",
-                next=f"parallel-loop logs {agent.name}",
+                next=f"parallel-loop logs {agent.name} --worker",
             )
     for damage in survey.damage:
         yield Attention(item=None, why=f"{damage.path}: {damage.problem}", next="parallel-loop doctor")

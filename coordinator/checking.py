@@ -14,6 +14,7 @@ from ..harness.runner import Job, Run, output_tail, run
 from ..harness.setting_up import LANDER_IDENTITY, equip
 from ..worktrees.environment import scrub
 from ..worktrees.landing import Candidate, LandingBranch
+from ..worktrees.pool import Pool
 from ..worktrees.worktree import Worktree
 from .target_report import LANDER
 
@@ -38,22 +39,30 @@ class Checker:
     """Runs the checks; the lander's heart beats meanwhile."""
 
     def __init__(
-        self, project: Project, worktree: Worktree, branch: LandingBranch, orders: Orders, heart: Heart
+        self, project: Project, pool: Pool, worktree: Worktree, branch: LandingBranch, orders: Orders, heart: Heart
     ) -> None:
-        self._project, self._worktree, self._branch = project, worktree, branch
+        self._project, self._pool, self._worktree, self._branch = project, pool, worktree, branch
         self._orders, self._heart = orders, heart
         self._logs = project.state.agent(LANDER).logs
 
     def check(self, candidate: Candidate, name: str, is_wanted: Callable[[], bool] = lambda: True) -> Verdict:
         """Run all checks on `candidate` until one fails, `name` naming the log; stop when `is_wanted` says no."""
-        config = self._project.config
-        if not config.checks:
+        if not self._project.config.checks:
             return Verdict()
+        try:
+            return self._check_all(candidate, name, is_wanted)
+        finally:
+            self._pool.ensure(LANDER)  # a check may have deleted it
+
+    def _check_all(self, candidate: Candidate, name: str, is_wanted: Callable[[], bool]) -> Verdict:
+        config = self._project.config
         self._branch.check_out(candidate.commit)
         equip(self._worktree, self._project)
         log = self._logs / f"{name}.log"
         for command in (*config.setup.run, *config.checks):
-            since = log.stat().st_size if log.exists() else 0
+            with log.open("a", encoding="utf-8") as file:
+                file.write(f"== {command}\n")
+            since = log.stat().st_size
             result = self._run(command, log, is_wanted)
             if result.ended in {"stopped", "fenced"}:
                 return Verdict(stopped=True)
@@ -67,8 +76,6 @@ class Checker:
             self._heart.beat()
             return is_wanted()
 
-        with log.open("a", encoding="utf-8") as file:
-            file.write(f"== {command}\n")
         environ = scrub(self._project.environ) | self._worktree.program_environment(LANDER_IDENTITY)
         environ |= {MARK_STATE: str(self._project.state.root), MARK_AGENT: LANDER}
         argv = ("/bin/sh", "-c", command)

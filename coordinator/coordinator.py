@@ -32,9 +32,7 @@ from .place import Place
 from .status import StatusWriter
 
 _TURN_SECONDS = 0.2  # how soon a request is noticed; deaths and signals are noticed at once
-_SHARE = (
-    20  # looking at the queue and publishing may take a twentieth of the time: a large queue is looked at less often
-)
+_SHARE = 20  # looking at the queue and publishing take a twentieth of the time at most: a large queue waits longer
 _LONGEST_SECONDS = 3.0  # but never so seldom that status.json counts as old
 _STAGES: tuple[Ending, ...] = ("", "finish", "stop")
 _TO_DO: tuple[State, ...] = ("ready", "delayed", "working")
@@ -99,10 +97,9 @@ class Coordinator:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Obey signals inside the block, and be woken by them."""
-        hears_hangup = (
-            signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-        )  # with nohup, the run outlives the terminal
-        numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hears_hangup else [])]
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # with nohup, the run outlives the terminal
+            numbers.append(signal.SIGHUP)
         before = {number: signal.signal(number, self._on_signal) for number in numbers}
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         try:
@@ -117,7 +114,11 @@ class Coordinator:
         self._stage = max(1, self._stage) if number == signal.SIGHUP else min(2, self._stage + 1)
 
     def _is_over(self) -> bool:
-        return self._ending != "" and not self._crew.at_work and self._crew.lander.state is not PlaceState.WAITING
+        if self._ending == "" or self._crew.at_work:
+            return False
+        # A lander that was killed may owe the target a step, also when nothing waits for landing any more.
+        lander = self._crew.lander
+        return self._ending == "stop" or lander.ended_well or lander.state is PlaceState.FAILING
 
     def _exit_code(self) -> int:
         if self._ending == "stop":
@@ -145,8 +146,8 @@ class Coordinator:
                 self._heard, self._not_before = b"", 0.0  # whether work is left is decided on what the dead did last
             self._crew.look_at_health(self._gap_seconds())
             news = self._look_at_queue()
-            self._decide_ending()
             self._compare()
+            self._decide_ending()
             if news:
                 self._status.publish(self._crew, self._wanted, self._ending)
                 now = time.monotonic()
@@ -221,9 +222,11 @@ class Coordinator:
             # Started while paused, a worker would take an item before it could be told.
             may_start = not self._wanted.paused or has_worker(place.state)
             self._want(place, self._ending, wanted=self._is_wanted(place), may_start=may_start)
+        lander = self._crew.lander
         handing_over = any(has_worker(place.state) for place in self._crew.agents)
-        still_landing = self._ending == "finish" and (handing_over or self._counts["landing"] > 0)
-        self._want(self._crew.lander, "" if still_landing else self._ending, wanted=True, may_start=True)
+        owes = handing_over or self._counts["landing"] > 0 or not (lander.ended_well or has_worker(lander.state))
+        ending = "" if owes and self._ending == "finish" else self._ending
+        self._want(lander, ending, wanted=True, may_start=True)
 
     def _is_wanted(self, place: Place) -> bool:
         number = place.name.rpartition("-")[2]

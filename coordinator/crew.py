@@ -80,7 +80,7 @@ class Crew:
 
     def begin(self) -> None:
         """Watch the living of an earlier run, end what its dead left running, and take back what those held."""
-        # A script that ends with `exec parallel-loop run` leaves us its children; to process 1 come everybody's orphans.
+        # A script that ends with `exec parallel-loop run` leaves us its children; process 1 gets everybody's orphans.
         self._strangers = os.getpid() == 1 or _has_children()
         become_subreaper()
         names = {*self._project.state.agent_names(), LANDER}
@@ -130,22 +130,23 @@ class Crew:
             return False
         self._end_leftovers({place.name for place in dead})
         for place in dead:
-            if place.state is PlaceState.FILLED and place.process is not None:
-                if place.process.exit_code == PLACE_TAKEN and self._wait_for_predecessor(place):
-                    continue
+            assert place.process is not None
+            if place.process.exit_code == PLACE_TAKEN:
+                self._wait_for_predecessor(place)
+                continue
+            if place.state is PlaceState.FILLED or place.process.exit_code:
                 place.count_death()
             often = place.deaths_in_a_row > self._project.config.health.restarts
             self.happen(place, Event.DIED_TOO_OFTEN if often else Event.DIED)
         self._take_back()
         return True
 
-    def _wait_for_predecessor(self, place: Place) -> bool:
-        """An earlier worker has the place, which had not said so when the run began: it is watched as the others are."""
+    def _wait_for_predecessor(self, place: Place) -> None:
+        """An earlier worker has the place, and had not said so when the run began: watch it as the others are."""
         place.empty()
         if not self._adopt(place.name):
             place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
             place.note = "an earlier worker still has the place"
-        return True
 
     def look_at_health(self, gap_seconds: float) -> None:
         """Kill who has said nothing for too long. `gap_seconds` is for how long we did not look when we should have."""
@@ -224,6 +225,7 @@ class Crew:
             pause_seconds = lifecycle.restart_pause_seconds(place.deaths_in_a_row, random.random())  # noqa: S311
             place.resume_at = time.monotonic() + pause_seconds
             self._project.state.record_event("died", agent=place.name, pid=dead.pid, why=place.note)
+        place.ended_well = not unexpected and dead.exit_code == 0
         place.empty()
 
     def _take_back(self) -> None:

@@ -62,7 +62,7 @@ class Lander:
         self._tip = self._branch.tip()  # where we left the landing branch
         for commit in self._branch.candidates_left():
             self._branch.abandon(Candidate(commit, "", ""))
-        checker = Checker(project, worktree, self._branch, orders, self._heart)
+        checker = Checker(project, self._pool, worktree, self._branch, orders, self._heart)
         self._check = checker.check
         self._keeper = TargetKeeper(project, target, self._repository, self._branch, checker)
         self._faults: Counter[str] = Counter()
@@ -79,9 +79,11 @@ class Lander:
 
     def land_all(self) -> None:
         """Land everything that waits now, and let the target follow."""
+        landed = False
         while not self._orders.stopping and self.land_next():
-            pass
-        self.look_at_target()
+            landed = True
+        if landed or self._keeper.is_due():
+            self.look_at_target()
 
     def land_next(self) -> bool:
         """Land, or send back, the branch that has waited longest; False when none waits."""
@@ -124,7 +126,7 @@ class Lander:
             return
         self._faults.pop(entry.item.id, None)
         if landed:
-            self.look_at_target()
+            self._keeper.look()
 
     def _land(self, entry: Entry, handed: Record) -> bool:
         """Land the item or send it back; False when it has not landed."""
@@ -200,15 +202,16 @@ class Lander:
         A worker that met the gap may have begun it again at the target, which need not have all that landed.
         """
         now = self._repository.branch_tip(LANDING_BRANCH)
-        if now == self._tip:
-            return
         if now is None:
             self._branch.ensure(self._tip)
-        elif self._branch.is_landed(self._tip):
-            return
-        elif self._repository.git.run("merge-base", "--is-ancestor", now, self._tip, ok=(0, 1)).returncode == 0:
+        elif now != self._tip and self._is_behind(now):
             self._branch.advance(Candidate(self._tip, "", now))
-        self._project.state.record_event("restored", commit=self._tip, why=f"{LANDING_BRANCH} was deleted")
+        else:
+            return
+        self._project.state.record_event("restored", commit=self._tip, why=f"{LANDING_BRANCH} was deleted or moved")
+
+    def _is_behind(self, tip: str) -> bool:
+        return self._repository.git.run("merge-base", "--is-ancestor", tip, self._tip, ok=(0, 1)).returncode == 0
 
     def close(self) -> None:
         """Give the landing worktree and the lock up."""

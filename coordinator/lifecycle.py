@@ -54,7 +54,7 @@ TABLE: dict[tuple[PlaceState, Event], tuple[PlaceState, Action | None]] = {
     (_S.FILLED, _E.SILENT): (_S.FILLED, _A.KILL),
     (_S.FINISHING, _E.STOP): (_S.STOPPING, _A.TERMINATE),
     (_S.FINISHING, _E.DIED): (_S.VACANT, _A.BURY),
-    (_S.FINISHING, _E.DIED_TOO_OFTEN): (_S.VACANT, _A.BURY),
+    (_S.FINISHING, _E.DIED_TOO_OFTEN): (_S.FAILING, _A.BURY_AND_GIVE_UP),
     (_S.FINISHING, _E.SILENT): (_S.FINISHING, _A.KILL),
     (_S.STOPPING, _E.DIED): (_S.VACANT, _A.BURY),
     (_S.STOPPING, _E.DIED_TOO_OFTEN): (_S.VACANT, _A.BURY),
@@ -83,4 +83,4 @@ def restart_pause_seconds(deaths_in_a_row: int, jitter: float) -> float:
     """
     if deaths_in_a_row <= 1:
         return 0.0
-    return float(min(60.0, 2.0 ** (deaths_in_a_row - 2))) * (1 + jitter / 4)
+    return min(60.0, 2.0 ** min(6, deaths_in_a_row - 2)) * (1 + jitter / 4)

@@ -138,6 +138,7 @@ class Place:
         self.restarts = 0
         self.resume_at = 0.0  # monotonic seconds
         self.note: str | None = None
+        self.ended_well = False  # its last process ended because it was asked to, all done
         self.unwatched_at_beat = 0.0  # what the monitor had missed in all when the last heartbeat came
         self._last_beat: float | None = None
         self._log_start = 0
@@ -151,7 +152,7 @@ class Place:
 
     def fill(self, process: Process, unwatched_seconds: float) -> None:
         """Let `process` be the one here."""
-        self.process = process
+        self.process, self.ended_well = process, False
         self._last_beat, self.unwatched_at_beat = None, unwatched_seconds
 
     def empty(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -10,10 +11,13 @@ from ..harness.project import Project
 from ..harness.settings import ConfigError
 from ..queue import atomic
 from ..worktrees.git import require_git
+from ..worktrees.landing import LANDING_BRANCH
 from ..worktrees.repository import Repository
 from .coordinator import Coordinator, Display
 from .lines import EventTail, describe_event
 from .snapshot import Snapshot
+
+_OURS = LANDING_BRANCH.partition("/")[0]
 
 
 class Lines:
@@ -25,11 +29,12 @@ class Lines:
 
     def show(self, picture: Snapshot | None = None) -> None:  # noqa: ARG002 (a display may need it)
         """Print what happened since the last call."""
-        for event in self._tail.read():
-            line = describe_event(event)
-            if line is not None:
-                self._out.write(line + "\n")
-        self._out.flush()
+        lines = [line for event in self._tail.read() if (line := describe_event(event)) is not None]
+        try:
+            self._out.writelines(f"{line}\n" for line in lines)
+            self._out.flush()
+        except OSError:  # the reader has gone (`| head`, a closed terminal): the run goes on, `status` shows it
+            self._out = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (until we end)
 
 
 def find_target(project: Project) -> str:
@@ -45,6 +50,15 @@ def find_target(project: Project) -> str:
     if target is None:
         problem = "HEAD is detached, so the branch that landed work should reach is not known; set `target: BRANCH`"
         raise ConfigError(source, None, "target", problem)
+    if target.startswith(f"{_OURS}/"):
+        raise ConfigError(
+            source, None, "target", f"{target} is one of our own branches; name yours with `target: BRANCH`"
+        )
+    if repository.branch_tip(_OURS) is not None:  # git keeps no branch beside a folder of branches of that name
+        problem = (
+            f"there is a branch {_OURS!r}, and ours are called {_OURS}/…; `git branch -m {_OURS} OTHER` frees the name"
+        )
+        raise ConfigError(source, None, "", problem)
     if repository.branch_tip(target) is None:
         raise ConfigError(source, None, "target", f"there is no branch {target!r}; create it or name another")
     project.state.create()
@@ -98,9 +112,9 @@ def _run_parallel(project: Project, target: str, agents: int, drain: bool, no_co
     def coordinate(display: Display) -> int:
         return Coordinator(project, target, agents=agents, drain=drain, display=display).run()
 
-    if no_color is None or not sys.stdout.isatty():
-        return coordinate(lines)
-    from .live import open_live_view
+    from .live import RUN_HINTS, can_draw, open_live_view
 
-    with open_live_view(no_color=no_color) as view:
+    if no_color is None or not can_draw(sys.stdout, project.environ):
+        return coordinate(lines)
+    with open_live_view(no_color=no_color, hints=RUN_HINTS) as view:
         return coordinate(view)

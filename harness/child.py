@@ -9,10 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from ..queue.atomic import NoHardLinks, Unreadable
+from ..queue.store import NewerFormat
+from ..worktrees.errors import GitError, GitMissing, GitTooOld, WorktreeGone
+from ..worktrees.locks import LockTimeout
+from ..worktrees.pool import ForeignDirectory
+from ..worktrees.repository import BareRepository, EmptyRepository, NotARepository
 from .orders import Orders
 from .settings import ConfigError
 
-PLACE_TAKEN = 3  # exit code
+CONFIG_WRONG = 2  # exit codes, as those of the command line
+PLACE_TAKEN = 3
+ENVIRONMENT = 4
+_FROM_OUTSIDE = (
+    *(NotARepository, BareRepository, EmptyRepository, GitMissing, GitTooOld, GitError, WorktreeGone),
+    *(ForeignDirectory, LockTimeout, NoHardLinks, NewerFormat, Unreadable, OSError),
+)
 
 
 class PlaceTaken(Exception):
@@ -45,20 +57,29 @@ def hold_for_life(path: Path, what: str) -> int:
 
 
 def serve(make: Callable[[Orders], Service]) -> int:
-    """Run the service that `make` builds, under orders from standard input; return the exit code."""
+    """Run the service that `make` builds, under orders from standard input; return the exit code.
+
+    What the world around us refuses is told in one line on standard error, which the coordinator shows when it
+    gives the place up; a traceback there is a bug.
+    """
     orders = Orders()
     orders.obey_terminate()
     orders.obey_stream(sys.stdin.fileno())
     try:
         service = make(orders)
+        try:
+            service.run()
+        finally:
+            service.close()
     except PlaceTaken as error:
-        sys.stderr.write(f"{error}\n")
-        return PLACE_TAKEN
+        return _end(PLACE_TAKEN, error)
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    try:
-        service.run()
-    finally:
-        service.close()
+        return _end(CONFIG_WRONG, error)
+    except _FROM_OUTSIDE as error:
+        return _end(ENVIRONMENT, error)
     return 0
+
+
+def _end(code: int, error: Exception) -> int:
+    sys.stderr.write(" ".join(str(error).split()) + "\n")
+    return code

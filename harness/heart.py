@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -11,6 +13,8 @@ from ..queue import atomic
 from ..queue.clock import utc_now
 from .processes import own_identity
 from .state import AgentDirectory, Heartbeat
+
+_LONGEST_SECONDS = 1800.0  # three times what one git command may take; what takes longer hangs
 
 
 class Heart:
@@ -23,6 +27,7 @@ class Heart:
         self._path = agent.heartbeat
         self._interval_seconds = interval_seconds
         self._monotonic = monotonic
+        self._lock = threading.Lock()
         self._beat = Heartbeat(
             agent=agent.name,
             pid=identity.pid,
@@ -36,7 +41,8 @@ class Heart:
 
     def tell(self, state: str, **details: object) -> None:
         """Say that the worker is in `state` from now on; `details` are further fields of the heartbeat."""
-        self._write(msgspec.structs.replace(self._beat, state=state, since=utc_now(), **details))
+        with self._lock:
+            self._write(msgspec.structs.replace(self._beat, state=state, since=utc_now(), **details))
 
     def rest(self, *, done: int = 0, failed: int = 0) -> None:
         """Say that the worker has no item in hand, and count what came of the last one."""
@@ -54,10 +60,28 @@ class Heart:
     def beat(self, *, progress: bool = False) -> None:
         """Say that the worker lives, unless it said so a moment ago; `progress` says that its work moves."""
         now = self._monotonic()
-        if now - self._beat.beat >= self._interval_seconds:
-            self._write(self._beat)
-        if progress:
-            self._beat = msgspec.structs.replace(self._beat, progress=now)
+        with self._lock:
+            if progress:
+                self._beat = msgspec.structs.replace(self._beat, progress=now)
+            if now - self._beat.beat >= self._interval_seconds:
+                self._write(self._beat)
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat while the block runs, which waits for git and cannot beat by itself; half an hour at most."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._beat_until, args=(over,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _beat_until(self, over: threading.Event) -> None:
+        end = self._monotonic() + _LONGEST_SECONDS
+        while not over.wait(self._interval_seconds) and self._monotonic() < end:
+            self.beat()
 
     def _write(self, beat: Heartbeat) -> None:
         self._beat = msgspec.structs.replace(beat, at=utc_now(), beat=self._monotonic())

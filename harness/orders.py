@@ -32,7 +32,7 @@ class Orders:
     def obey_terminate(self) -> None:
         """Stop at SIGTERM; SIGINT belongs to the coordinator, which passes on what follows from it."""
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, self._ignore)  # not SIG_IGN: programs would inherit that and ignore it, too
         signal.signal(signal.SIGTERM, self._stop)
 
     def obey_staged_signals(self) -> None:
@@ -49,6 +49,9 @@ class Orders:
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stop()
+
+    def _ignore(self, _number: int, _frame: FrameType | None) -> None:
+        pass
 
     def _next_stage(self, _number: int, _frame: FrameType | None) -> None:
         if self.finishing:

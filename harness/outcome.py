@@ -12,6 +12,7 @@ from ..queue.records import Entry, Record
 from ..queue.retry import RetryPolicy
 from .runner import Run
 
+NO_ROOM = "no-room"  # an outcome; the worker takes a breath after it
 Landing = Literal["auto", "review", "never"]
 
 
@@ -31,23 +32,35 @@ class Evidence:
     question: str = ""
     failed_check: str | None = None
     error: str | None = None
+    shortage: bool = False  # `error` says that the machine lacked something, see shortage.py
     output: str = ""
 
 
 def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) -> Record | None:
     """Return the record that ends the attempt, None when there is nothing to say: the claim is not ours any more."""
     run = evidence.run
+    if run is not None and run.ended == "fenced":
+        return None
+    interruption = _interruption(evidence)
+    if interruption is not None:
+        return _record(evidence, "released", *interruption, counted=False)
     if evidence.error is not None:
         return _failure(evidence, entry, policy, "error", evidence.error)
-    if run is None or run.ended == "fenced":
+    if run is None:
         return None
-    if run.ended == "stopped":
-        why = "stopped before it was done; it costs the item no attempt"
-        return _record(evidence, "released", "interrupted", why, counted=False)
     if evidence.question:
         return _record(evidence, "waiting", "asked", evidence.question)
     failure = _program_failure(run) or _check_failure(evidence)
     return _failure(evidence, entry, policy, *failure) if failure else _success(evidence, land)
+
+
+def _interruption(evidence: Evidence) -> tuple[str, str] | None:
+    """Return outcome and reason when the attempt says nothing about the item."""
+    if evidence.run is not None and evidence.run.ended == "stopped":
+        return "interrupted", "stopped before it was done; it costs the item no attempt"
+    if evidence.shortage:
+        return NO_ROOM, f"no room to work in, which costs the item no attempt: {evidence.error}"
+    return None
 
 
 def _program_failure(run: Run) -> tuple[str, str] | None:

@@ -1,10 +1,12 @@
 """Processes: who they are, whether they live, and how a whole tree of them ends. The only door to psutil.
 
 Guarantees: no process is signalled that is not a descendant of the caller or does not carry the mark of
-this repository's agent in its environment; a recycled process id is never mistaken for the old process.
+this repository's agent in its environment (or descends from one that does); a recycled process id is never
+mistaken for the old process, nor a process for another because somebody set the clock.
 
 Assumes: Linux for the whole of it (subreaper, pidfd). Elsewhere a daemon that left its parents can escape
-`end_descendants`, and exits are noticed by looking now and then.
+`end_descendants`, and exits are noticed by looking now and then. A process of another user (started with sudo)
+cannot be ended by us anywhere, and one that is stuck in the kernel cannot be ended by anybody: both are left.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ MARK_STATE = "PARALLEL_LOOP_STATE"
 MARK_AGENT = "PARALLEL_LOOP_AGENT"
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_SECONDS = 0.005
+_STUCK_SECONDS = 30.0  # what has not died so long after SIGKILL hangs in the kernel; we must not hang with it
 
 
 class Identity(NamedTuple):
-    """A process by what no other can have: id, start time (seconds as psutil tells them) and boot."""
+    """A process by what no other can have: id, start (on Linux, seconds since boot) and boot."""
 
     pid: int
     process_start: float
@@ -44,19 +47,35 @@ def boot_id() -> str:
 
 
 def own_identity() -> Identity:
-    return Identity(os.getpid(), psutil.Process().create_time(), boot_id())
+    seen = _look_up(os.getpid())
+    assert seen is not None, "we live"
+    return Identity(os.getpid(), seen[0], boot_id())
 
 
 def is_alive(identity: Identity) -> bool:
     """Tell whether exactly this process runs (a zombie does not)."""
-    if identity.boot != boot_id():
+    seen = _look_up(identity.pid) if identity.boot == boot_id() else None
+    if seen is None:
         return False
+    start, is_zombie = seen
+    return abs(start - identity.process_start) < 0.005 and not is_zombie  # less than one clock tick
+
+
+def _look_up(pid: int) -> tuple[float, bool] | None:
+    """Return when the process started and whether it is a zombie, None when there is none."""
+    if not Path("/proc/self/stat").exists():
+        try:
+            process = psutil.Process(pid)
+            return process.create_time(), process.status() == psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return None
+    # Not psutil's create_time: that is wall-clock time, and another one after the clock was set or drifted.
     try:
-        process = psutil.Process(identity.pid)
-        same = abs(process.create_time() - identity.process_start) < 0.02  # two clock ticks of rounding
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold anything
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK"), fields[0] == b"Z"
 
 
 def exit_descriptor(pid: int) -> int | None:
@@ -75,13 +94,16 @@ def become_subreaper() -> bool:
         return False
 
 
-def end_descendants(grace_seconds: float, keep: Iterable[int] = ()) -> int:
+def end_descendants(
+    grace_seconds: float, keep: Iterable[int] = (), meanwhile: Callable[[], object] = lambda: None
+) -> int:
     """End every process below this one: first politely, after the grace by force; return how many there were.
 
-    The children named in `keep`, and what is below them, are left alone. Everything else is reaped.
+    The children named in `keep`, and what is below them, are left alone. Everything else is reaped. `meanwhile`
+    is called while it takes time.
     """
     kept = frozenset(keep)
-    return _end(lambda: _descendants(kept), grace_seconds)
+    return _end(lambda: _descendants(kept), grace_seconds, meanwhile)
 
 
 def end_marked(state: Path, agents: Collection[str]) -> int:
@@ -89,28 +111,61 @@ def end_marked(state: Path, agents: Collection[str]) -> int:
 
     Only to be called when the agents have no living worker, or by that worker itself before its first attempt.
     """
-    return _end(lambda: _marked(str(state), agents), grace_seconds=0.0)
+    names = {agents} if isinstance(agents, str) else set(agents)  # a text is a collection of its letters
+    return _end(lambda: _marked(str(state), names), grace_seconds=0.0)
 
 
-def _end(find: Callable[[], list[psutil.Process]], grace_seconds: float) -> int:
+def _end(
+    find: Callable[[], list[psutil.Process]], grace_seconds: float, meanwhile: Callable[[], object] = lambda: None
+) -> int:
     asked: set[int] = set()
+    refused: set[int] = set()
     deadline = time.monotonic() + grace_seconds
     while True:
-        left = find()
-        if not left:
+        left = [process for process in find() if process.pid not in refused]
+        now = time.monotonic()
+        if not left or now >= deadline + _STUCK_SECONDS:
             return len(asked)
-        forced = time.monotonic() >= deadline
-        # Stopped first, so that none can fork while the others are being killed.
-        for signal_number in (signal.SIGSTOP, signal.SIGKILL) if forced else (signal.SIGTERM,):
-            for process in left:
-                if forced or process.pid not in asked:
-                    with contextlib.suppress(psutil.Error):
-                        process.send_signal(signal_number)
+        if now >= deadline:
+            refused |= _kill(left)
+        else:
+            refused |= _signal([process for process in left if process.pid not in asked], signal.SIGTERM)
         asked.update(process.pid for process in left)
+        meanwhile()
         time.sleep(_LOOK_SECONDS)
 
 
+def _kill(processes: list[psutil.Process]) -> set[int]:
+    """End `processes` by force; return those that belong to somebody else.
+
+    Whole groups first: the kernel does that in one step, so that who forks faster than we can look is caught. All
+    in a group descend from its founder, and what is not to be ended was started in a session, so a group, of its own.
+    Then each is stopped before any is killed, so that none can fork while the others are being killed.
+    """
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            group = os.getpgid(process.pid)
+            if group != os.getpgrp():
+                os.killpg(group, signal.SIGKILL)
+    _signal(processes, signal.SIGSTOP)
+    return _signal(processes, signal.SIGKILL)
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> set[int]:
+    refused = set()
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.AccessDenied:
+            refused.add(process.pid)
+        except psutil.Error:
+            continue
+    return refused
+
+
 def _descendants(keep: frozenset[int]) -> list[psutil.Process]:
+    if not _has_children():
+        return []
     found = []
     for child in psutil.Process().children():
         if child.pid in keep:
@@ -122,6 +177,15 @@ def _descendants(keep: frozenset[int]) -> list[psutil.Process]:
     return found
 
 
+def _has_children() -> bool:
+    """Tell whether there is anything to look for; a walk over all processes of the machine takes far longer."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _reap(pid: int) -> bool:
     """Take the exit status of our child if it has ended; True when it is gone."""
     try:
@@ -130,15 +194,17 @@ def _reap(pid: int) -> bool:
         return True
 
 
-def _marked(state: str, agents: Collection[str]) -> list[psutil.Process]:
-    found = []
+def _marked(state: str, agents: set[str]) -> list[psutil.Process]:
+    """Return the marked and what is below them: a program may clear the environment of what it starts."""
+    found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             environment = process.environ() if process.pid != os.getpid() else {}
             mine = environment.get(MARK_STATE) == state and environment.get(MARK_AGENT) in agents
             if mine and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                found |= {other.pid: other for other in (*process.children(recursive=True), process)}
+    found.pop(os.getpid(), None)
+    return list(found.values())
 
 
 class Usage(NamedTuple):

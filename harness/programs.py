@@ -60,7 +60,9 @@ def invocation(placement: Placement, config: Config) -> Invocation:
     check_runnable(item, config)
     name = program_of(item, config)
     if name == SHELL:
-        return Invocation(name, ("/bin/sh", "-c", item.command or ""), prompt_on_stdin=True)
+        # Without a prompt of its own nothing is on standard input, not even why an earlier attempt failed: a command
+        # such as `python -` would run that.
+        return Invocation(name, ("/bin/sh", "-c", item.command or ""), prompt_on_stdin=bool(item.prompt))
     program = config.programs[name]
     values = {
         "prompt": placement.prompt,

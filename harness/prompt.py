@@ -1,32 +1,48 @@
-"""The text that a program is given: the item, what a person answered, and what went wrong before."""
+"""The text that a program is given: the item, what a person answered, and what became of earlier attempts."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from ..queue.records import Entry, Record
 
 
 def compose(entry: Entry) -> str:
     """Return the prompt for the next attempt at `entry`'s item."""
-    parts = [entry.item.prompt]
-    parts += [f"A person answered: {record.text}" for record in entry.records if record.kind == "answered"]
-    failure = last_failure(entry)
-    if failure is not None:
-        parts.append(_describe(failure))
+    parts = [entry.item.prompt, *_answers(entry)]
+    earlier = last_attempt(entry)
+    if earlier is not None:
+        parts.append(_describe(earlier))
     return "\n\n".join(part for part in parts if part)
 
 
-def last_failure(entry: Entry) -> Record | None:
-    """Return the record of the latest attempt that did not land, None when there was none."""
+def last_attempt(entry: Entry) -> Record | None:
+    """Return the record of the latest attempt that says something to the next one, None when there is none.
+
+    An attempt that was only interrupted says something when it left commits.
+    """
     for record in reversed(entry.records):
-        if record.kind in {"released", "failed"} and record.counted:
+        if record.kind in {"released", "failed", "waiting"} and (record.counted or record.commit):
             return record
     return None
 
 
-def _describe(failure: Record) -> str:
-    lines = [f"An earlier attempt did not land ({failure.outcome}): {failure.why}"]
-    if failure.branch:
-        lines.append(f"Its work is on the branch {failure.branch}.")
-    if failure.text:
-        lines += ["The end of its output:", failure.text]
+def _answers(entry: Entry) -> Iterator[str]:
+    """Yield what a person answered, each with the question if there was one."""
+    question = None
+    for record in entry.records:
+        if record.kind == "waiting":
+            question = record.why if record.outcome == "asked" else None
+        elif record.kind == "answered":
+            yield "\n".join([*([f"You asked: {question}"] if question else []), f"A person answered: {record.text}"])
+
+
+def _describe(earlier: Record) -> str:
+    if earlier.kind == "waiting":
+        return f"What was done before is on the branch {earlier.branch}." if earlier.branch else ""
+    lines = [f"An earlier attempt did not land ({earlier.outcome}): {earlier.why}"]
+    if earlier.branch:
+        lines.append(f"Its work is on the branch {earlier.branch}.")
+    if earlier.text:
+        lines += ["The end of its output:", earlier.text]
     return "\n".join(lines)

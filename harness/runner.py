@@ -1,11 +1,16 @@
 """Running one command to its end: with a deadline, with its output in a file, and with nothing left behind.
 
-Guarantees: when `run` returns, no process that the command started is alive, whatever it forked.
+Guarantees: when `run` returns, no process that the command started is alive, whatever it forked; the log is bounded
+while the command runs, too, so that endless output does not fill the disk.
+
+Assumes: the caller is a subreaper and has no other children (see processes.py).
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -19,9 +24,10 @@ from .processes import end_descendants, exit_descriptor
 POLITE_SECONDS = 10.0  # between SIGTERM and SIGKILL for a program that has to end before it is done
 LEFTOVER_SECONDS = 1.0  # the same for what a program left running when it ended by itself
 _LOOK_SECONDS = 0.25  # how soon a cancelled item is noticed; also how soon an exit is, without pidfd
-_MAX_LOG_BYTES = 20_000_000
+MAX_LOG_BYTES = 20_000_000
 _TAIL_BYTES = 8192
 _TAIL_LINES = 20
+_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 Ended = Literal["exited", "timed-out", "stopped", "fenced", "not-started"]
 
@@ -71,26 +77,44 @@ class Run:
 def run(job: Job, orders: Orders, pulse: Callable[[], bool]) -> Run:
     """Run `job` until it ends, its time is over, `orders` say stop, or `pulse` returns False.
 
-    `pulse` is called several times a second; it is where the worker writes its heartbeat and looks
-    whether its claim is still valid.
+    `pulse` is called several times a second, also while what is left is being ended; it is where the worker
+    writes its heartbeat and looks whether its claim is still valid.
     """
     start = time.monotonic()
+    if orders.stopping:
+        return Run("stopped", 0.0)
+    if not pulse():
+        return Run("fenced", 0.0)
     try:
         process = _start(job)
-    except OSError as error:
-        where = f" (looked in PATH={job.environ.get('PATH', '')})" if isinstance(error, FileNotFoundError) else ""
-        problem = f"{error.strerror}: {error.filename or job.argv[0]}{where}"
-        return Run("not-started", time.monotonic() - start, problem=problem)
+    except (OSError, ValueError) as error:
+        return Run("not-started", time.monotonic() - start, problem=_problem(job, error))
     try:
-        ended = _wait(process, start + job.timeout_seconds, orders, pulse)
+        ended = _wait(process, job, orders, pulse)
         seconds = time.monotonic() - start
     finally:
         # Also after success: programs leave servers and watchers behind.
         over = process.poll() is not None
-        end_descendants(LEFTOVER_SECONDS if over else POLITE_SECONDS)
-        returncode = process.wait()
+        end_descendants(LEFTOVER_SECONDS if over else POLITE_SECONDS, meanwhile=pulse)
+        process.poll()
         bound_log(job.log)
-    return Run(ended, seconds, returncode)
+    return Run(ended, seconds, process.returncode if ended == "exited" else None)
+
+
+def _problem(job: Job, error: OSError | ValueError) -> str:
+    """Say why the command could not be started, and what to do."""
+    if isinstance(error, UnicodeError):
+        return "its command line holds text that cannot be encoded"
+    if isinstance(error, ValueError):
+        return "its command line holds a NUL character; give the prompt with `prompt: stdin` or `prompt: file`"
+    name = job.argv[0]
+    if error.errno == errno.E2BIG:
+        return f"its command line is too long for the system ({name}); give the prompt with `prompt: stdin` or `file`"
+    if isinstance(error, FileNotFoundError) and os.fspath(error.filename) == name:
+        if "/" in name:
+            return f"{name} does not exist, or the interpreter that its first line names does not"
+        return f"{name} is not on PATH ({job.environ.get('PATH', '')})"
+    return f"{error.strerror}: {error.filename or name}"
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
@@ -106,7 +130,8 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait(process: subprocess.Popen[bytes], deadline: float, orders: Orders, pulse: Callable[[], bool]) -> Ended:
+def _wait(process: subprocess.Popen[bytes], job: Job, orders: Orders, pulse: Callable[[], bool]) -> Ended:
+    deadline = time.monotonic() + job.timeout_seconds
     descriptor = exit_descriptor(process.pid)
     watched = () if descriptor is None else (descriptor,)
     try:
@@ -117,6 +142,7 @@ def _wait(process: subprocess.Popen[bytes], deadline: float, orders: Orders, pul
                 return "timed-out"
             if not pulse():
                 return "fenced"
+            bound_log(job.log)
             orders.wait(min(_LOOK_SECONDS, deadline - time.monotonic()), *watched)
         return "exited"
     finally:
@@ -125,18 +151,22 @@ def _wait(process: subprocess.Popen[bytes], deadline: float, orders: Orders, pul
 
 
 def bound_log(path: Path) -> None:
-    """Cut the middle out of a log that is too long; its beginning and its end say most."""
-    size = path.stat().st_size
-    if size <= _MAX_LOG_BYTES:
-        return
-    head, tail = _MAX_LOG_BYTES // 4, _MAX_LOG_BYTES // 2
-    with path.open("r+b") as log:
-        log.seek(size - tail)
-        end = log.read()
-        log.seek(head)
-        log.write(b"\n[... %d bytes left out here by parallel-loop ...]\n" % (size - head - tail))
-        log.write(end)
-        log.truncate()
+    """Cut the middle out of a log that is too long; its beginning and its end say most.
+
+    The command may go on writing: it appends, so what it writes next goes to the new end.
+    """
+    try:
+        size = path.stat().st_size
+        if size <= MAX_LOG_BYTES:
+            return
+        with path.open("r+b") as log:
+            log.seek(size - MAX_LOG_BYTES // 2)
+            end = log.read(MAX_LOG_BYTES // 2)
+            log.truncate(MAX_LOG_BYTES // 4)
+        with path.open("ab") as log:
+            log.write(b"\n[... the middle of the output was left out here by parallel-loop ...]\n" + end)
+    except OSError:
+        return  # the program removed or replaced it, or the disk is full: no reason to stop the work
 
 
 def output_tail(path: Path, since: int = 0) -> str:
@@ -144,10 +174,17 @@ def output_tail(path: Path, since: int = 0) -> str:
     try:
         with path.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
-            log.seek(max(min(since, size), size - _TAIL_BYTES))
-            data = log.read()
-    except FileNotFoundError:
+            begin = since if since <= size else 0  # the log was cut meanwhile
+            log.seek(max(begin, size - _TAIL_BYTES))
+            data = log.read(_TAIL_BYTES)
+    except OSError:
         return ""
-    lines = data.decode(errors="replace").splitlines()[-_TAIL_LINES:]
-    text = "\n".join("".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in lines)
-    return text.strip()
+    return plain(data.decode(errors="replace"))
+
+
+def plain(text: str) -> str:
+    """Return the last lines of `text` without what moves a cursor or colours; of a progress bar, how it ended."""
+    lines = _ESCAPE_SEQUENCE.sub("", text).split("\n")
+    shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
+    clean = ["".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in shown]
+    return "\n".join("\n".join(clean).strip().split("\n")[-_TAIL_LINES:])

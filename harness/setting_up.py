@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..worktrees.environment import Identity
+from ..worktrees.errors import GitError
 from ..worktrees.landing import LANDING_BRANCH, LandingBranch
 from ..worktrees.repository import Repository
 from ..worktrees.setup import set_up
@@ -16,8 +17,17 @@ def ensure_landing_branch(repository: Repository, worktree: Worktree, target: st
     """Return the landing branch, created at the tip of `target` if nobody has done so yet."""
     branch = LandingBranch(repository, worktree, LANDER_IDENTITY)
     if repository.branch_tip(LANDING_BRANCH) is None:
-        branch.ensure(repository.branch_tip(target) or repository.require_commit())
+        try:
+            branch.ensure(repository.branch_tip(target) or repository.require_commit())
+        except GitError:
+            if repository.branch_tip(LANDING_BRANCH) is None:  # else another worker was first
+                raise
     return branch
+
+
+def landing_tip(repository: Repository, worktree: Worktree, target: str) -> str:
+    """Return the commit that work starts from."""
+    return repository.branch_tip(LANDING_BRANCH) or ensure_landing_branch(repository, worktree, target).tip()
 
 
 def equip(worktree: Worktree, project: Project) -> list[str]:

@@ -15,14 +15,19 @@ from ..queue.records import Record
 from ..queue.taking import Claim, Taker
 from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
-from .attempt import Attempt, Workplace, rescue
+from .attempt import NO_FAULT_OF_THE_PROGRAM, Attempt
 from .child import hold_for_life, serve
 from .heart import Heart
 from .orders import Orders
+from .outcome import NO_ROOM
 from .processes import become_subreaper, end_marked, own_identity
 from .project import Project
+from .shortage import once_there_is_room
+from .workplace import Workplace
 
 _IDLE_SECONDS = 0.1  # how soon a new item is noticed
+_ROOM_SECONDS = 1.0  # how soon it is noticed that a disk is not full any more
+_BREATH_SECONDS = 5.0  # between attempts that found no room; so the queue is not churned through
 _LOOK_AGAIN_EVERY = 300  # idle waits after which no earlier listing is trusted: a ring of the bell can be lost
 
 
@@ -40,9 +45,10 @@ class Worker:
         repository = Repository.open(project.root)
         self._heart = Heart(self._agent, project.config.health.heartbeat_seconds)
         self._heart.tell("starting")
-        self._pool = Pool(repository, project.worktrees, project.state.worktrees_lock)
-        worktree = self._pool.ensure(agent_name)
-        self._place = Workplace(project, repository, self._agent, worktree, target, orders, self._heart)
+        pool = Pool(repository, project.worktrees, project.state.worktrees_lock)
+        self._place = Workplace(project, repository, self._agent, pool, target, orders, self._heart)
+        with self._heart.beating():
+            self._place.worktree()
         self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
         self._heart.rest()
 
@@ -67,31 +73,63 @@ class Worker:
         if claim is None:
             return False
         self._tell_event("claimed", claim, None)
-        self._pool.ensure(self._agent.name)  # a program may have deleted it
         record = Attempt(self._place, self._taker, claim).make()
-        if record is None or not self._taker.end(claim, record):
+        if record is None or not self._record(claim, record):
             self._abandon(claim)
             return True
         self._tell_event(record.kind, claim, record)
         succeeded = record.kind in {"landing", "done"}
         self._heart.rest(done=int(succeeded), failed=int(record.counted and not succeeded))
+        if record.outcome == NO_ROOM:
+            self._orders.wait(_BREATH_SECONDS)
         return True
+
+    def _record(self, claim: Claim, record: Record) -> bool:
+        """End the claim with `record`, waiting for room on the disk if need be; False when it is not ours any more.
+
+        The work is done and may have been expensive: to end instead would have it done again. Raises OSError when
+        it cannot be written for another reason, or when we are to stop at once; the claim is then that of a dead
+        worker, and is taken back.
+        """
+
+        told = False
+
+        def wait(why: str) -> bool:
+            nonlocal told
+            if not told:
+                self._tell_event("cannot-record", claim, record, why)
+            told = True
+            self._orders.wait(_ROOM_SECONDS)
+            self._heart.beat()
+            return not self._orders.stopping and self._taker.holds(claim)
+
+        try:
+            return once_there_is_room(lambda: self._taker.end(claim, record), wait)
+        except OSError:
+            if self._taker.holds(claim):
+                raise
+            return False
 
     def _abandon(self, claim: Claim) -> None:
         """The claim is not ours any more: keep what was done for a person to look at, and record nothing."""
         self._taker.forget(claim)
-        rescue(self._place)
-        self._tell_event("abandoned", claim, None)
+        why = None
+        with self._heart.beating():
+            try:
+                self._place.rescue(self._place.worktree())
+            except NO_FAULT_OF_THE_PROGRAM as error:  # it stays where it is; the next attempt begins with the same
+                why = str(error)
+        self._tell_event("abandoned", claim, None, why)
         self._heart.rest()
 
-    def _tell_event(self, event: str, claim: Claim, record: Record | None) -> None:
+    def _tell_event(self, event: str, claim: Claim, record: Record | None, why: str | None = None) -> None:
         self._project.state.record_event(
             event,
             item=claim.item.id,
             attempt=claim.attempt,
             agent=self._agent.name,
             outcome=record.outcome if record else None,
-            why=record.why if record else None,
+            why=why or (record.why if record else None),
         )
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ def test_workers_and_recoveries_killed_at_random_lose_nothing_and_do_nothing_twi
     items = queue.add([an_item(f"i{index}", after=(f"i{index - 5}",) if index > 4 else ()) for index in range(300)])
     workers = {index: start("work", queue.layout.root, f"agent-{index}", seed) for index in range(3)}
     said: list[str] = []
-    for kill in range(15):
+    for kill in range(8):
         for worker in workers.values():
             worker.tell(5)
         victim = chance.randrange(3)
@@ -73,7 +73,7 @@ def test_workers_and_recoveries_killed_at_random_lose_nothing_and_do_nothing_twi
 def test_adding_processes_that_are_killed_leave_whole_imports_or_none(queue) -> None:
     chance = random.Random(7)
     acknowledged: set[str] = set()
-    for kill in range(8):
+    for kill in range(6):
         adders = [start("add", queue.layout.root, f"p{kill}-{index}", kill) for index in range(2)]
         for adder in adders:
             assert adder.said() == "ready"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -30,7 +31,7 @@ def status(caller: Caller, as_json: bool, watch: bool) -> None:
       parallel-loop status
       parallel-loop status --json | jq .queue
     """
-    if watch and (as_json or not sys.stdout.isatty()):
+    if watch and (as_json or not can_watch()):
         raise WrongUsage(
             "--watch draws on a terminal; for a program, call `parallel-loop status --json` again and again"
         )
@@ -45,6 +46,13 @@ def status(caller: Caller, as_json: bool, watch: bool) -> None:
     from ..tables import status_text
 
     click.echo(status_text(snapshot))
+
+
+def can_watch() -> bool:
+    """Tell whether standard output is a terminal that can be drawn on."""
+    from ..live import can_draw
+
+    return can_draw(sys.stdout, os.environ)
 
 
 def _watch(project: Project, *, no_color: bool) -> None:

@@ -25,6 +25,7 @@ from support.waiting import eventually
 PATIENCE_SECONDS = 30.0
 WORKER = "parallel_loop.harness.worker"
 LANDER = "parallel_loop.coordinator.lander"
+WRITE_A_FILE = "echo $PARALLEL_LOOP_ITEM > $PARALLEL_LOOP_ITEM"
 
 
 def make_project(path: Path, config: str = "", files: Mapping[str, str | bytes] | None = None) -> Project:
@@ -36,7 +37,9 @@ def make_project(path: Path, config: str = "", files: Mapping[str, str | bytes] 
     return project
 
 
-def add(project: Project, item_id: str, command: str = "echo $PARALLEL_LOOP_ITEM > $PARALLEL_LOOP_ITEM", **fields: object) -> None:
+def add(
+    project: Project, item_id: str, command: str = "echo $PARALLEL_LOOP_ITEM > $PARALLEL_LOOP_ITEM", **fields: object
+) -> None:
     project.queue.add([Item(**{"id": item_id, "title": item_id, "added_at": "", "command": command, **fields})])
 
 

@@ -1,0 +1,84 @@
+"""What one attempt runs in its worktree: the item's program, and the commands of the configuration."""
+
+from __future__ import annotations
+
+from ..queue import atomic
+from ..queue.taking import Claim, Taker
+from ..worktrees.worktree import Worktree
+from .programs import Placement, invocation
+from .prompt import compose
+from .runner import Job, Run, output_tail, plain, run
+from .workplace import Workplace
+
+_MAX_QUESTION_BYTES = 65_536
+
+
+class Commands:
+    """Runs commands for the attempt that `claim` stands for, one after the other, into the attempt's log."""
+
+    def __init__(self, place: Workplace, taker: Taker, claim: Claim) -> None:
+        self._place = place
+        self._taker = taker
+        self._claim = claim
+        self.log = place.agent.attempt_log(claim.item.id, claim.attempt)
+        self._prompt_file = place.agent.prompt_file(claim.item.id, claim.attempt)
+        self._ask = self.log.with_suffix(".ask")
+        self._log_size = 0
+
+    def run_program(self, worktree: Worktree, branch: str) -> tuple[Run, str]:
+        """Run the item's program; return how it ended, and the end of its output. Raises ConfigError, OSError."""
+        place, claim, config = self._place, self._claim, self._place.project.config
+        prompt = compose(claim.entry)
+        self._prompt_file.write_bytes(prompt.encode(errors="surrogatepass"))
+        self._ask.unlink(missing_ok=True)
+        placement = Placement(claim.item, claim.attempt, branch, worktree.path, prompt, self._prompt_file)
+        start = invocation(placement, config)
+        place.heart.tell("working", program=start.program)
+        role = config.roles.get(claim.item.role) if claim.item.role else None
+        seconds = claim.item.timeout_seconds or (role.timeout_seconds if role else None) or config.limits.time_seconds
+        stdin = self._prompt_file if start.prompt_on_stdin else None
+        return self._run(Job(start.argv, worktree.path, self._environ(worktree, branch), self.log, seconds, stdin))
+
+    def run_shell(self, worktree: Worktree, branch: str, command: str) -> tuple[Run, str]:
+        """Run a command line of the configuration; return how it ended, and the end of its output."""
+        with self.log.open("a", encoding="utf-8", errors="replace") as log:
+            log.write(f"\n== {command}\n")
+        argv, seconds = ("/bin/sh", "-c", command), self._place.project.config.check_timeout_seconds
+        return self._run(Job(argv, worktree.path, self._environ(worktree, branch), self.log, seconds))
+
+    def _run(self, job: Job) -> tuple[Run, str]:
+        since = job.log.stat().st_size if job.log.exists() else 0
+        ended = run(job, self._place.orders, self.pulse)
+        return ended, output_tail(job.log, since)
+
+    def _environ(self, worktree: Worktree, branch: str) -> dict[str, str]:
+        return self._place.environ(worktree) | {
+            "PARALLEL_LOOP_ITEM": self._claim.item.id,
+            "PARALLEL_LOOP_ATTEMPT": str(self._claim.attempt),
+            "PARALLEL_LOOP_ROLE": self._claim.item.role or "",
+            "PARALLEL_LOOP_BRANCH": branch,
+            "PARALLEL_LOOP_PROMPT_FILE": str(self._prompt_file),
+            "PARALLEL_LOOP_ASK_FILE": str(self._ask),
+        }
+
+    def pulse(self) -> bool:
+        """Beat, and tell whether the claim is still ours."""
+        try:
+            size = self.log.stat().st_size
+        except OSError:
+            size = self._log_size
+        self._place.heart.beat(progress=size != self._log_size)
+        self._log_size = size
+        return self._taker.holds(self._claim)
+
+    def question(self) -> str:
+        """Return what the program asks a person, empty when it asks nothing."""
+        try:
+            data = atomic.read_file(self._ask, _MAX_QUESTION_BYTES)
+        except (atomic.Unreadable, OSError) as error:  # a directory, a pipe, a gigabyte
+            return f"it asked something that cannot be read: {error}"
+        return "" if data is None else plain(data.decode(errors="replace")) or "it gave no reason"
+
+    def log_name(self) -> str:
+        """Return how records name the log: relative to the state directory."""
+        return str(self.log.relative_to(self._place.project.state.root))

@@ -1,0 +1,71 @@
+"""Where an agent works: its worktree, its state directory, and what a program finds in its environment there."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from ..worktrees.environment import Identity, scrub
+from ..worktrees.pool import Pool
+from ..worktrees.repository import Repository
+from ..worktrees.salvage import salvage
+from ..worktrees.worktree import Worktree
+from .heart import Heart
+from .orders import Orders
+from .processes import MARK_AGENT, MARK_STATE
+from .project import Project
+from .settings import MAX_AGENTS
+from .state import AgentDirectory, read_session
+
+_PORTS_EACH = 10
+_PORTS_FOR_ALL = _PORTS_EACH * (MAX_AGENTS + 1)
+_FIRST_PORT = 20_000
+_LAST_PORT = 32_767  # above it Linux takes ports for outgoing connections
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What belongs to an agent's place while a worker fills it."""
+
+    project: Project
+    repository: Repository
+    agent: AgentDirectory
+    pool: Pool
+    target: str
+    orders: Orders
+    heart: Heart
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(f"{self.agent.name} (parallel-loop)", f"{self.agent.name}@parallel-loop.invalid")
+
+    @property
+    def port_base(self) -> int:
+        """The first of the agent's own ports; another repository's agents of the same name most likely have others."""
+        blocks = (_LAST_PORT + 1 - _FIRST_PORT) // _PORTS_FOR_ALL
+        block = zlib.crc32(bytes(self.project.state.root)) % blocks
+        number = self.agent.name.rpartition("-")[2]
+        return _FIRST_PORT + block * _PORTS_FOR_ALL + _PORTS_EACH * (int(number) if number.isdigit() else 0)
+
+    def environ(self, worktree: Worktree) -> dict[str, str]:
+        """What every program gets here, whatever it works on."""
+        own = {
+            MARK_STATE: str(self.project.state.root),
+            MARK_AGENT: self.agent.name,
+            "PARALLEL_LOOP_WORKTREE": str(worktree.path),
+            "PARALLEL_LOOP_PORT_BASE": str(self.port_base),
+        }
+        return scrub(self.project.environ) | worktree.program_environment(self.identity) | own
+
+    def worktree(self) -> Worktree:
+        """Return the agent's worktree, made again if a program deleted it."""
+        return self.pool.ensure(self.agent.name)
+
+    def rescue(self, worktree: Worktree) -> None:
+        """Commit what an earlier attempt left in the worktree and no branch keeps, under its own salvage ref."""
+        session = read_session(self.agent)
+        owner = f"{session.item}/{session.attempt}" if session else f"unknown/{self.agent.name}"
+        ref = f"refs/parallel-loop/salvage/{owner}"
+        saved = salvage(worktree, ref, f"Left behind by {owner}", self.identity)
+        if saved is not None:
+            self.project.state.record_event("salvaged", agent=self.agent.name, ref=ref, commit=saved)
