@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from parallel_loop.coordinator.aggregate import failed_items
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
@@ -60,12 +61,12 @@ def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], 
         end_marked(project.state.root, {name for name in names if living_worker(project.state.agent(name)) is None})
         heal(project.queue, project.retry)
         survey.refresh()
-        failed_before = survey.counts()["failed"]
+        failed_before = failed_items(survey)
         _loop(project, target, orders, survey if drain else None)
         survey.refresh()
         if orders.stopping:
             return 130
-        return 1 if survey.counts()["failed"] > failed_before else 0
+        return 1 if failed_items(survey) - failed_before else 0
     finally:
         tell()
         lock.close()

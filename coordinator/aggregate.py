@@ -14,6 +14,7 @@ from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
 from . import snapshot as model
+from .control import Ending, Wanted, read_wanted
 from .lock import Holder, read_holder
 from .snapshot import AgentStatus, Attention, CoordinatorStatus, QueueCounts, RecentItem, Snapshot, TargetStatus, Totals
 from .target_report import LANDER, TargetReport, read_target
@@ -32,7 +33,8 @@ def current_snapshot(project: Project) -> Snapshot:
             return published
     survey = Survey(project.queue)
     survey.refresh()
-    return build(project, survey, _agents_without_coordinator(project), _coordinator(holder))
+    coordinator = _coordinator(holder, read_wanted(project.state))
+    return build(project, survey, _agents_without_coordinator(project), coordinator)
 
 
 def _published(project: Project) -> Snapshot | None:
@@ -44,13 +46,29 @@ def _published(project: Project) -> Snapshot | None:
     return found if found is not None and abs(seconds_between(found.at, utc_now())) < _FRESH_SECONDS else None
 
 
-def _coordinator(holder: Holder | None) -> CoordinatorStatus:
+def _coordinator(holder: Holder | None, wanted: Wanted | None) -> CoordinatorStatus:
+    """Describe a coordinator that has not published (lately), or the single-agent loop, which does not."""
     if holder is None:
         return CoordinatorStatus(state="stopped")
-    uptime_seconds = max(0.0, seconds_between(holder.started_at, utc_now()))
     return CoordinatorStatus(
-        state="running", pid=holder.pid, started_at=holder.started_at, uptime_seconds=uptime_seconds
+        state=coordinator_state(wanted.paused, wanted.ending) if wanted else "running",
+        pid=holder.pid,
+        started_at=holder.started_at,
+        uptime_seconds=max(0.0, seconds_between(holder.started_at, utc_now())),
+        wanted_agents=wanted.agents if wanted else None,
     )
+
+
+def coordinator_state(paused: bool, ending: Ending) -> model.CoordinatorState:
+    """Return the one word for what a running coordinator is at."""
+    if ending:
+        return "finishing" if ending == "finish" else "stopping"
+    return "paused" if paused else "running"
+
+
+def failed_items(survey: Survey) -> set[str]:
+    """Return the ids of the items that have no attempts left."""
+    return {entry.item.id for entry in survey.entries() if entry.last_is("failed")}
 
 
 def _agents_without_coordinator(project: Project) -> list[AgentStatus]:

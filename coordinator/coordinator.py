@@ -24,6 +24,7 @@ from ..harness.project import Project
 from ..queue.records import State
 from ..queue.survey import Survey
 from . import snapshot
+from .aggregate import failed_items
 from .control import Ending, Wanted, read_wanted, write_wanted
 from .crew import Crew
 from .lifecycle import Event, PlaceState, has_worker
@@ -91,7 +92,7 @@ class Coordinator:
         self._project.state.record_event("running", pid=lock.holder.pid)
         self._crew.begin()
         self._survey.refresh()
-        self._failed_before = self._failed()
+        self._failed_before = failed_items(self._survey)
         self._status.begin(lock.holder)
 
     @contextlib.contextmanager
@@ -123,10 +124,7 @@ class Coordinator:
     def _exit_code(self) -> int:
         if self._ending == "stop":
             return 130
-        return 1 if self._stuck or self._failed() - self._failed_before else 0
-
-    def _failed(self) -> set[str]:
-        return {entry.item.id for entry in self._survey.entries() if entry.last_is("failed")}
+        return 1 if self._stuck or failed_items(self._survey) - self._failed_before else 0
 
     def _leave(self) -> None:
         self._crew.leave()

@@ -14,7 +14,7 @@ from ..worktrees.git import require_git
 from ..worktrees.landing import LANDING_BRANCH
 from ..worktrees.repository import Repository
 from .coordinator import Coordinator, Display
-from .lines import EventTail, describe_event
+from .drawing.lines import EventTail, describe_event
 from .snapshot import Snapshot
 
 _OURS = LANDING_BRANCH.partition("/")[0]
@@ -112,7 +112,7 @@ def _run_parallel(project: Project, target: str, agents: int, drain: bool, no_co
     def coordinate(display: Display) -> int:
         return Coordinator(project, target, agents=agents, drain=drain, display=display).run()
 
-    from .live import RUN_HINTS, can_draw, open_live_view
+    from .drawing.live import RUN_HINTS, can_draw, open_live_view
 
     if no_color is None or not can_draw(sys.stdout, project.environ):
         return coordinate(lines)

@@ -60,9 +60,7 @@ class StatusWriter:
         self._due = time.monotonic() + _PUBLISH_SECONDS
         places = list(places)
         self._measure(places)
-        state: CoordinatorState = "paused" if wanted.paused else "running"
-        if ending:
-            state = "finishing" if ending == "finish" else "stopping"
+        state = aggregate.coordinator_state(wanted.paused, ending)
         agents = [self._agent(place) for place in places if place.state is not PlaceState.VACANT]
         self._write(agents, self._coordinator(state, wanted.agents))
 

@@ -15,24 +15,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-
-import msgspec
 
 from . import adding, atomic
 from .atomic import Unreadable
 from .bell import DELAYED, Bell
 from .chain import Chain
 from .clock import utc_now
+from .directory import format_version, make_directory
 from .hints import Hint, Hints, list_names, remove
-from .ids import is_id
-from .layout import FOLDERS, README, Layout
-from .records import FORMAT_VERSION, Entry, Item, Record, State, encode
+from .imports import ImportUnfinished, read_import, write_import
+from .layout import Layout
+from .records import FORMAT_VERSION, Entry, Item, Record, State
 from .states import state_of
-
-_IMPORT_LIMIT_BYTES = 4 * 1024**3
 
 
 class NewerFormat(Exception):
@@ -53,17 +49,12 @@ class Queue:
         self.now = now
         self.durable = durable
         self._bell: Bell | None = None
-        self._check_format()
-
-    def _check_format(self) -> None:
-        data = atomic.read_file(self.layout.format)
-        with contextlib.suppress(msgspec.MsgspecError):
-            found = 0 if data is None else msgspec.json.decode(data, type=dict[str, int]).get("version", 0)
-            if found > FORMAT_VERSION:
-                raise NewerFormat(
-                    f"{self.layout.root} has format {found}, this program knows {FORMAT_VERSION}; "
-                    "install the newer parallel-loop that wrote it"
-                )
+        found = format_version(self.layout)
+        if found > FORMAT_VERSION:
+            raise NewerFormat(
+                f"{root} has format {found}, this program knows {FORMAT_VERSION}; "
+                "install the newer parallel-loop that wrote it"
+            )
 
     @property
     def bell(self) -> Bell:
@@ -75,24 +66,15 @@ class Queue:
 
     def create(self) -> None:
         """Make the directories of the queue where they are missing."""
-        root = self.layout.root
-        root.mkdir(parents=True, exist_ok=True)
-        for folder in FOLDERS:  # also in an old queue: all but items/ may have been deleted
-            (root / folder).mkdir(exist_ok=True)
-        if self.layout.format.exists():
-            return
-        atomic.replace_file(root / "README", README.encode())
-        if self.durable:
-            atomic.sync_directory(root.parent)
-        # Last, and flushed with the directory: whoever sees it need not flush the others' names again.
-        atomic.replace_file(self.layout.format, encode({"version": FORMAT_VERSION}), durable=self.durable)
+        make_directory(self.layout, durable=self.durable)
 
     # --- adding ---------------------------------------------------------------------------------------
 
     def add(self, items: Sequence[Item]) -> list[Item]:
         """Add all of `items` or none, and return them with their ids and times.
 
-        Raises InvalidItem, naming which. An item without an id gets one from its title.
+        Raises InvalidItem, naming which, and ImportUnfinished when they are added but not all written yet. An item
+        without an id gets one from its title.
         """
         self.create()
         with self.adding():
@@ -100,10 +82,10 @@ class Queue:
             adding.check(items, self.chain.has_item)
             if len(items) == 1:
                 self.chain.create_item(items[0])
+                with contextlib.suppress(OSError):  # it is added; `heal` makes the hint
+                    self._make_hints(items)
             elif items:
                 self._import(items)
-            with contextlib.suppress(OSError):  # they are added; `heal` makes the hints
-                self._make_hints(items)
         return items
 
     @contextlib.contextmanager
@@ -115,37 +97,28 @@ class Queue:
         descriptor = os.open(self.layout.add_lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            for name in list_names(self.layout.imports):
-                self._finish_import(self.layout.imports / name)
+            for path in map(self.layout.imports.joinpath, list_names(self.layout.imports)):
+                items = read_import(path)
+                if items:
+                    self._finish_import(path, items)
             yield
         finally:
             os.close(descriptor)
 
     def _import(self, items: Sequence[Item]) -> None:
-        """Add many items at once: the file under ``imports/`` is the commit point, the rest is tidying."""
-        data = encode(items)
-        if len(data) > _IMPORT_LIMIT_BYTES:
-            raise adding.InvalidItem(0, f"the items have {len(data)} bytes together; import them in several parts")
-        path = self.layout.imports / f"{secrets.token_hex(8)}.json"
-        atomic.publish(self.layout.drafts, path, data, durable=self.durable)
-        self._expand(path, items)
-
-    def _finish_import(self, path: Path) -> None:
-        """Finish an import that was killed; what is not one of ours is left where it is."""
+        path = write_import(self.layout, items, durable=self.durable)
         try:
-            data = atomic.read_file(path, _IMPORT_LIMIT_BYTES)
-            items = msgspec.json.decode(data or b"", type=list[Item])
-        except (Unreadable, msgspec.MsgspecError, UnicodeError, RecursionError):
-            return
-        if all(is_id(item.id) and item.version <= FORMAT_VERSION for item in items):
-            self._expand(path, items)
-            self._make_hints(items)
+            self._finish_import(path, items)
+        except OSError as error:
+            raise ImportUnfinished(error) from error
 
-    def _expand(self, path: Path, items: Sequence[Item]) -> None:
+    def _finish_import(self, path: Path, items: Sequence[Item]) -> None:
+        """Put the items of an import where they belong, as far as an earlier try has not done so."""
         for item in items:
-            self.chain.create_item(item, durable=False)  # exists already: an earlier try was killed here
+            self.chain.create_item(item, durable=False)
         if self.durable:
             atomic.sync_everything()
+        self._make_hints(items)
         remove(path)
 
     def _make_hints(self, items: Iterable[Item]) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallel_loop.coordinator import cells
-from parallel_loop.coordinator.frame import Column, Frame, Span, grid, to_text
+from parallel_loop.coordinator.drawing import cells
+from parallel_loop.coordinator.drawing.frame import Column, Frame, Span, grid, to_text
 from support.snapshots import HOSTILE
 
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from parallel_loop.coordinator.cells import width
-from parallel_loop.coordinator.dashboard import Dashboard
+from parallel_loop.coordinator.drawing.cells import width
+from parallel_loop.coordinator.drawing.dashboard import Dashboard
 from parallel_loop.coordinator.snapshot import QueueCounts, Snapshot
 from parallel_loop.queue.clock import later
 from support import snapshots

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.coordinator import demo_repository
-from parallel_loop.coordinator.demo_items import RETRIED, SAME_FILE, demo_items
-from parallel_loop.coordinator.demo_report import Verifier
+from parallel_loop.coordinator.demo import repository as demo_repository
+from parallel_loop.coordinator.demo.items import RETRIED, SAME_FILE, demo_items
+from parallel_loop.coordinator.demo.report import Verifier
 from parallel_loop.harness.processes import MARK_AGENT, MARK_STATE
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.state import StateDirectory
@@ -19,7 +19,7 @@ from parallel_loop.queue.clock import utc_now
 from support.repository import commit, environment, git, make_repository
 
 SCRIPTS = Path(demo_repository.__file__).parent
-PACKAGE = SCRIPTS.parent
+PACKAGE = SCRIPTS.parents[1]
 MODULE = '''"""Keeps things."""
 
 from .other import b, a
@@ -60,7 +60,7 @@ def tool(repository: Path, name: str, *argv: str, stdin: str = "") -> None:
 
 def check(repository: Path) -> str:
     """Return what the check complains about; its exit code must say the same."""
-    done = script(repository, "demo_check.py")
+    done = script(repository, "check.py")
     assert done.returncode == (1 if done.stdout else 0), done.stderr
     return done.stdout
 
@@ -76,7 +76,7 @@ def repository(tmp_path: Path) -> Path:
     }
     root = make_repository(tmp_path / "a repository", files)
     commit(root, {"queue/other.py": "a = 1\nb = 2\n"}, "tell | apart")
-    tool(root, "demo_reference.py", "queue/box.py")
+    tool(root, "reference.py", "queue/box.py")
     return root
 
 
@@ -98,9 +98,9 @@ def test_a_reference_page_is_made_of_docstrings_uses_history_and_a_measurement(r
 
 
 def test_every_tool_writes_pages_that_pass_the_check(repository: Path) -> None:
-    tool(repository, "demo_reference.py", "INDEX")
+    tool(repository, "reference.py", "INDEX")
     for name in ("measure", "graph", "imports", "words", "history", "layout", "figures", "contents"):
-        tool(repository, "demo_tools.py", name)
+        tool(repository, "chores.py", name)
         assert check(repository) == "", name
     pages = repository / "docs/demo"
     assert "`queue/box.py` | 1 | sorted" in (pages / "imports.md").read_text()
@@ -112,11 +112,11 @@ def test_every_tool_writes_pages_that_pass_the_check(repository: Path) -> None:
 
 
 def test_the_summary_is_unsorted_until_its_prompt_says_what_the_check_said(repository: Path) -> None:
-    tool(repository, "demo_tools.py", "summary", stdin="write it")
+    tool(repository, "chores.py", "summary", stdin="write it")
     complaint = check(repository)
     assert "docs/demo/summary.md" in complaint
     assert "not sorted" in complaint
-    tool(repository, "demo_tools.py", "summary", stdin=f"An earlier attempt did not land:\n{complaint}")
+    tool(repository, "chores.py", "summary", stdin=f"An earlier attempt did not land:\n{complaint}")
     assert check(repository) == ""
 
 
@@ -142,7 +142,7 @@ def test_the_check_catches(repository: Path, name: str, old: str, new: str, comp
 def test_two_sections_of_the_overview_filled_on_two_branches_merge_without_conflict(repository: Path) -> None:
     for name in ("layout", "figures"):
         git(repository, "checkout", "--quiet", "-b", name, "main")
-        tool(repository, "demo_tools.py", name)
+        tool(repository, "chores.py", name)
         git(repository, "commit", "--quiet", "--all", "-m", name)
     git(repository, "merge", "--quiet", "layout")
     assert "still to be looked up" not in (repository / "docs/demo/overview.md").read_text()
@@ -154,13 +154,13 @@ def test_an_installed_package_becomes_a_repository_with_a_history_of_its_own(
 ) -> None:
     project = make_repository(tmp_path / "somebody's project")
     package = project / ".venv" / "parallel_loop"
-    for folder in demo_repository.FOLDERS:
+    for folder in (*demo_repository.FOLDERS, "coordinator/demo"):
         (package / folder / "__pycache__").mkdir(parents=True)
         (package / folder / "module.py").write_text('"""One."""\n')
     (package / "loop.py").touch()
     for name in demo_repository.TOOLS:
-        (package / "coordinator" / name).touch()
-    monkeypatch.setattr(demo_repository, "__file__", str(package / "coordinator" / "demo_repository.py"))
+        (package / "coordinator" / "demo" / name).touch()
+    monkeypatch.setattr(demo_repository, "__file__", str(package / "coordinator" / "demo" / "repository.py"))
     root = tmp_path / "clone"
     start, origin = demo_repository.make_repository(root, agents=2)
     assert "committed folder by folder" in origin

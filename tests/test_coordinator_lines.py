@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.coordinator.lines import EventTail, describe_event
+from parallel_loop.coordinator.drawing.lines import EventTail, describe_event
 from support.snapshots import HOSTILE
 
 AT = "2026-01-31T12:03:04.000000Z"
@@ -125,7 +125,7 @@ def test_the_tail_begins_again_when_the_file_was_cut_short_or_replaced(tmp_path:
 
 
 def test_what_status_and_lists_need_is_imported_without_rich() -> None:
-    names = ", ".join(f"parallel_loop.coordinator.{name}" for name in ("lines", "views", "tables"))
+    names = ", ".join(f"parallel_loop.coordinator.drawing.{name}" for name in ("lines", "views", "tables"))
     code = (
         f"import sys, {names};"
         "sys.exit(any(name.split('.')[0] in {'rich', 'git', 'yaml', 'psutil'} for name in sys.modules))"

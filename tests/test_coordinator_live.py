@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from parallel_loop.coordinator.live import RUN_HINTS, LiveView, can_draw, open_live_view
+from parallel_loop.coordinator.drawing.live import RUN_HINTS, LiveView, can_draw, open_live_view
 from parallel_loop.coordinator.snapshot import Snapshot
 from support.snapshots import busy, hostile, quiet
 
@@ -222,7 +222,7 @@ def test_a_terminal_that_is_gone_is_no_error(pty: Pty) -> None:
 _PROGRAM = """
 import os, signal, sys
 from support.snapshots import busy
-from parallel_loop.coordinator.live import open_live_view
+from parallel_loop.coordinator.drawing.live import open_live_view
 with open_live_view() as view:
     view.show(busy())
     {end}

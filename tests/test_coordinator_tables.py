@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from parallel_loop.coordinator.cells import width
-from parallel_loop.coordinator.frame import Frame
-from parallel_loop.coordinator.tables import item_text, items_table, status_text
-from parallel_loop.coordinator.views import ItemRow, item_details, item_row
+from parallel_loop.coordinator.drawing.cells import width
+from parallel_loop.coordinator.drawing.frame import Frame
+from parallel_loop.coordinator.drawing.tables import item_text, items_table, status_text
+from parallel_loop.coordinator.drawing.views import ItemRow, item_details, item_row
 from parallel_loop.queue.records import Entry, Item, Kind, Record
 from support import snapshots
 from support.snapshots import HOSTILE, ago

@@ -8,6 +8,7 @@ import pytest
 from parallel_loop.queue import atomic
 from parallel_loop.queue.adding import InvalidItem, complete
 from parallel_loop.queue.healing import heal
+from parallel_loop.queue.imports import ImportUnfinished
 from parallel_loop.queue.store import Queue
 from support.queue_checker import read_chains
 from support.queues import AT_ONCE, START, add, an_item, append, drain, make_queue, make_taker, names_in
@@ -168,6 +169,36 @@ def test_a_full_disk_during_an_import_adds_nothing_and_leaves_nothing(queue, mon
     assert names_in(queue.layout.drafts) == names_in(queue.layout.imports) == []
     queue.add([an_item("a"), an_item("b")])
     assert drain(queue, make_taker(queue)) == ["a", "b"]
+
+
+def test_an_import_that_meets_a_full_disk_half_way_is_accepted_and_finished_later(queue, monkeypatch) -> None:
+    real, created = queue.chain.create_item, []
+
+    def full_after_one(item, **more):
+        if created:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        created.append(item.id)
+        return real(item, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue.chain, "create_item", full_after_one)
+        with pytest.raises(ImportUnfinished, match="do not import them again") as failure:
+            queue.add([an_item("a"), an_item("b")])
+    assert failure.value.errno == errno.ENOSPC
+    add(queue, "c")
+    assert drain(queue, make_taker(queue)) == ["a", "b", "c"]
+
+
+def test_an_import_killed_before_its_hints_is_finished_with_them(queue, monkeypatch) -> None:
+    def die(*_args, **_more):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Queue, "refresh_hints", die)
+        with pytest.raises(Killed):
+            queue.add([an_item("a"), an_item("b")])
+    add(queue, "c")
+    assert drain(queue, make_taker(queue)) == ["a", "b", "c"]
 
 
 def test_a_queue_that_is_added_to_durably_is_the_same_queue(tmp_path) -> None:

@@ -323,6 +323,22 @@ def test_a_survey_lists_a_folder_again_until_its_time_of_change_is_settled(queue
     assert survey.counts()["cancelled"] == 1
 
 
+def test_a_survey_notices_that_a_damaged_file_was_mended_in_place(queue) -> None:
+    add(queue, "a")
+    folder = next(queue.layout.items.iterdir())
+    path = Path(queue.layout.item("a"))
+    whole = path.read_text()
+    path.write_text("garbage")
+    survey = Survey(queue)
+    os.utime(folder, (0, 0))
+    survey.refresh()
+    assert [damage.path for damage in survey.damage] == [str(path)]
+    path.write_text(whole)
+    survey.refresh()
+    assert survey.damage == []
+    assert survey.counts()["ready"] == 1
+
+
 def test_a_survey_of_no_queue_is_empty(tmp_path) -> None:
     survey = Survey(Queue(tmp_path / "queue"))
     survey.refresh()

@@ -52,6 +52,16 @@ def test_a_retried_item_keeps_its_age_even_in_a_full_bucket(queue, monkeypatch) 
     assert drain(queue, taker) == [f"i{index}" for index in range(9)]
 
 
+def test_items_that_come_back_in_any_order_are_taken_by_age(queue, monkeypatch) -> None:
+    monkeypatch.setattr(hints, "BUCKET_SIZE", 3)
+    queue.add([an_item("i0", role="closed"), *(an_item(f"i{index}") for index in range(1, 8))])
+    taker = make_taker(queue, wip={"closed": 0})
+    claims = {claim.item.id: claim for claim in iter(taker.take, None)}
+    for item_id in ("i7", "i6", "i3", "i5", "i1", "i2", "i4"):  # all into the one bucket that is left
+        end(queue, taker, claims[item_id], "released")
+    assert drain(queue, make_taker(queue)) == [f"i{index}" for index in range(8)]
+
+
 def test_items_of_one_import_keep_the_order_of_the_list(queue) -> None:
     queue.add([an_item(name) for name in ("c", "a", "b")])
     assert drain(queue, make_taker(queue)) == ["c", "a", "b"]

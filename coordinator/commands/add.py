@@ -55,7 +55,7 @@ def add(caller: Caller, /, prompt_file: str | None, as_json: bool, **options: An
     [added] = project.queue.add([item])
     if as_json:
         from ...queue.records import Entry
-        from ..views import item_row
+        from ..drawing.views import item_row
 
         entry = Entry(added)
         write_json(item_row(entry, project.queue.state(entry)))

@@ -24,6 +24,6 @@ def demo(caller: Caller, /, agents: int, keep: bool) -> int:
 
     Exit code 0 only if every commit that landed passes the checks.
     """
-    from ..demo import run_demo
+    from ..demo.run import run_demo
 
     return run_demo(agents, keep, no_color=caller.no_color)

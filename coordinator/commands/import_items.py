@@ -48,7 +48,7 @@ def import_items(caller: Caller, file: str, as_json: bool) -> None:
             raise _bad(name, entries[error.index], error.problem) from None
     if as_json:
         from ...queue.records import Entry as Chain
-        from ..views import item_row
+        from ..drawing.views import item_row
 
         chains = [Chain(item) for item in added]
         write_json([item_row(chain, project.queue.state(chain)) for chain in chains])

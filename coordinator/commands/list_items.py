@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ...queue.survey import STATES, Survey
-from ..views import item_row
+from ..drawing.views import item_row
 from .caller import Caller, write_json
 
 
@@ -35,6 +35,6 @@ def list_items(caller: Caller, states: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         write_json(rows)
         return
-    from ..tables import items_table
+    from ..drawing.tables import items_table
 
     click.echo(items_table(rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..views import item_details
+from ..drawing.views import item_details
 from .caller import Caller, find_entry, write_json
 
 
@@ -26,6 +26,6 @@ def show(caller: Caller, item_id: str, as_json: bool) -> None:
     if as_json:
         write_json(details)
         return
-    from ..tables import item_text
+    from ..drawing.tables import item_text
 
     click.echo(item_text(details, entry.item))

@@ -43,20 +43,20 @@ def status(caller: Caller, as_json: bool, watch: bool) -> None:
     if as_json:
         click.echo(encode(snapshot))
         return
-    from ..tables import status_text
+    from ..drawing.tables import status_text
 
     click.echo(status_text(snapshot))
 
 
 def can_watch() -> bool:
     """Tell whether standard output is a terminal that can be drawn on."""
-    from ..live import can_draw
+    from ..drawing.live import can_draw
 
     return can_draw(sys.stdout, os.environ)
 
 
 def _watch(project: Project, *, no_color: bool) -> None:
-    from ..live import open_live_view
+    from ..drawing.live import open_live_view
 
     with open_live_view(no_color=no_color) as view:
         while True:

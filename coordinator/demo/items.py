@@ -7,8 +7,10 @@ import sys
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from ..queue.records import Item
-from .demo_repository import FOLDERS, python
+from msgspec.structs import replace
+
+from ...queue.records import Item
+from .repository import FOLDERS, python
 
 _REFERENCE_PAGES = 7
 RETRIED = "summary"
@@ -23,7 +25,8 @@ def demo_items(root: Path, now: str) -> list[Item]:
     layout = _tool("layout", "Overview: what lies where", now, 0, item_id=SAME_FILE[0])
     figures = _tool("figures", "Overview: whose lines are how old", now, 0, item_id=SAME_FILE[1])
     alone = [
-        _tool("summary", "Summary: the longest modules", now, 1, item_id=RETRIED),
+        # With a prompt, so that the next attempt is told on standard input what the check said of this one.
+        replace(_tool("summary", "Summary: the longest modules", now, 1, item_id=RETRIED), prompt="Write the table."),
         _tool("measure", "Measure lines and functions", now, 4),
         _tool("graph", "Draw the import graph", now, 5),
         _tool("imports", "Check the order of imports", now, 6),
@@ -49,13 +52,13 @@ def _reference(module: str, now: str) -> Item:
 
 def _reference_tool(argument: str) -> str:
     # With the installed libraries, unlike the other tools: what it measures is an import of a module that needs them.
-    return shlex.join([sys.executable, "-P", "tools/demo_reference.py", argument])
+    return shlex.join([sys.executable, "-P", "tools/reference.py", argument])
 
 
 def _tool(
     tool: str, title: str, now: str, priority: int, after: list[Item] | None = None, *, item_id: str | None = None
 ) -> Item:
-    return _item(item_id or tool, title, now, python("tools/demo_tools.py", tool), priority, after)
+    return _item(item_id or tool, title, now, python("tools/chores.py", tool), priority, after)
 
 
 def _item(item_id: str, title: str, now: str, command: str, priority: int, after: list[Item] | None = None) -> Item:

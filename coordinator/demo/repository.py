@@ -12,12 +12,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..worktrees.environment import Identity
-from ..worktrees.errors import GitError
-from ..worktrees.git import Git
+from ...worktrees.environment import Identity
+from ...worktrees.errors import GitError
+from ...worktrees.git import Git
 
 TARGET = "main"
-TOOLS = ("demo_check.py", "demo_reference.py", "demo_tools.py")
+TOOLS = ("check.py", "reference.py", "chores.py")
 FOLDERS = ("queue", "worktrees", "harness", "coordinator")
 _IDENTITY = Identity("parallel-loop demo", "demo@parallel-loop.invalid")
 _OVERVIEW = """# Overview
@@ -48,7 +48,7 @@ def make_repository(root: Path, agents: int) -> tuple[str, str]:
 
     Returns the commit its history was taken over at, and where that came from, in words. Raises GitError, OSError.
     """
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     origin = _clone(package, root) or _make_history(package, root)
     git = _git(root)
     start = git.text("rev-parse", "HEAD")
@@ -70,7 +70,7 @@ def _git(root: Path) -> Git:
 
 def _configuration(agents: int) -> str:
     """The configuration; a JSON text is YAML, whatever path is in it."""
-    check = json.dumps(python("tools/demo_check.py"))
+    check = json.dumps(python("tools/check.py"))
     return f"agents: {agents}\ntarget: {TARGET}\nchecks: [{check}]\nretry: {{first: 1s}}\n"
 
 

@@ -18,13 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from ..harness.project import Project
-from ..queue.survey import Survey
-from ..worktrees.git import require_git
-from .demo_items import demo_items
-from .demo_report import Figures, Verifier
-from .demo_repository import TARGET, make_repository
-from .run import run_command
+from ...harness.project import Project
+from ...queue.survey import Survey
+from ...worktrees.git import require_git
+from ..run import run_command
+from .items import demo_items
+from .report import Figures, Verifier
+from .repository import TARGET, make_repository
 
 _INTERRUPTED = 130
 _OF_A_RUN = ("PARALLEL_MODE", "PARALLEL_AGENTS")  # meant for the user's own repository

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..snapshot import Snapshot
 from .frame import Frame, Line, Span, crop
 from .panel_agents import agents
 from .panel_changes import attention, recent
 from .panels import header, queue
-from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

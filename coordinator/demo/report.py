@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..harness.processes import end_marked, is_alive
-from ..harness.project import Project
-from ..harness.state import read_heartbeat
-from ..queue.records import Entry
-from ..queue.survey import Survey
-from ..worktrees.environment import scrub
-from ..worktrees.git import Git
-from ..worktrees.landing import LANDING_BRANCH
-from .demo_repository import TARGET
-from .target_report import LANDER
+from ...harness.processes import end_marked, is_alive
+from ...harness.project import Project
+from ...harness.state import read_heartbeat
+from ...queue.records import Entry
+from ...queue.survey import Survey
+from ...worktrees.environment import scrub
+from ...worktrees.git import Git
+from ...worktrees.landing import LANDING_BRANCH
+from ..target_report import LANDER
+from .repository import TARGET
 
 _SHOWN_LINES = 40
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..queue.records import ENDED, Entry, Record, State
+from ...queue.records import ENDED, Entry, Record, State
 
 
 class ItemRow(msgspec.Struct, frozen=True, kw_only=True):

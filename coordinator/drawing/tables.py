@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..queue.records import Item
-from ..queue.survey import STATES
+from ...queue.records import Item
+from ...queue.survey import STATES
+from ..snapshot import Snapshot
 from . import cells
 from .dashboard import Dashboard
 from .frame import Column, Frame, Line, Span, grid, to_text
 from .moments import date_and_clock, short
-from .snapshot import Snapshot
 from .views import HistoryEvent, ItemDetails, ItemRow
 
 _PROMPT_LINES = 20

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..snapshot import Attention, RecentItem
 from . import cells
 from .frame import Column, Frame, Line, Span, grid
 from .moments import clock, short
 from .signs import STATES
-from .snapshot import Attention, RecentItem
 
 _WIDE = 120  # from here on there is room for title and reason side by side
 

@@ -1,6 +1,6 @@
 """Writes the reference pages of the demo: one for each module, from its own docstrings, and their index.
 
-A script of its own, copied into the demo's repository: `python demo_reference.py MODULE`, or `INDEX`. Only the standard
+A script of its own, copied into the demo's repository: `python reference.py MODULE`, or `INDEX`. Only the standard
 library and git. What a page says is read from the source text and its history, and measured; nothing is made up.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..queue.clock import seconds_between, to_datetime
+from ...queue.clock import seconds_between, to_datetime
 
 
 def clock(at: str | None) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..harness.units import format_duration
+from ...harness.units import format_duration
+from ..snapshot import Snapshot
 from . import cells
 from .frame import Frame, Line, Span
 from .moments import clock, seconds_since, short, short_size
 from .signs import COORDINATOR_STYLES, STATES
-from .snapshot import Snapshot
 
 _STALE_SECONDS = 10.0  # the coordinator writes every second: an older snapshot is said to be old
 _WIDEST_BAR = 120

@@ -1,6 +1,6 @@
 """Writes the pages of the demo that are about the whole repository, each from the source text or the history.
 
-A script of its own, copied into the demo's repository: `python demo_tools.py TOOL`, with the item's prompt on standard
+A script of its own, copied into the demo's repository: `python chores.py TOOL`, with the item's prompt on standard
 input. Only the standard library and git. The tables are in the order of their first column, which the check demands.
 """
 

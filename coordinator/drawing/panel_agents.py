@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..snapshot import AgentStatus, Snapshot
 from .frame import Column, Frame, Line, Span, grid
 from .moments import seconds_since, short, short_size
 from .signs import HEALTH
-from .snapshot import AgentStatus, Snapshot
 
 _COLUMNS = (
     Column("AGENT", least=8),

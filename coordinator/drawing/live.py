@@ -18,9 +18,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
-from ..queue.clock import utc_now
+from ...queue.clock import utc_now
+from ..snapshot import CoordinatorState, Snapshot
 from .dashboard import Dashboard
-from .snapshot import CoordinatorState, Snapshot
 from .terminal import Terminal
 
 if TYPE_CHECKING:

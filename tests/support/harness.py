@@ -1,0 +1,131 @@
+"""Running programs and workers in tests, and finding what they leave running without the help of our own code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from parallel_loop.harness import processes, runner
+from parallel_loop.harness.orders import Orders
+from parallel_loop.harness.project import Project
+from parallel_loop.harness.worker import Worker
+from parallel_loop.queue.records import Entry, Item, Record
+from support.repository import environment, make_repository
+
+_PROGRAMS = Path(__file__).parent / "programs"
+_MARK = "TEST_OF_PARALLEL_LOOP"
+
+
+def program(name: str, *arguments: object) -> tuple[str, ...]:
+    """The argument list that starts one of `support/programs`, quickly."""
+    return (sys.executable, "-I", "-S", str(_PROGRAMS / f"{name}.py"), *map(str, arguments))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A mark in the environment of all that one test starts."""
+
+    text: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {_MARK: self.text}
+
+    def living(self) -> list[int]:
+        """The processes that carry the mark and have not ended."""
+        wanted = f"{_MARK}={self.text}".encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+            except OSError:
+                continue  # it has ended meanwhile
+        return found
+
+
+def spare_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `runner.run`, which ends all descendants, leave alone what other tests started in this process."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    others = [int(pid) for pid in children.read_text().split()] if children.exists() else []
+
+    def end(grace_seconds: float, meanwhile: object = None) -> int:
+        return processes.end_descendants(grace_seconds, others, meanwhile or (lambda: None))
+
+    monkeypatch.setattr(runner, "end_descendants", end)
+    monkeypatch.setattr(runner, "POLITE_SECONDS", 0.2)
+    monkeypatch.setattr(runner, "LEFTOVER_SECONDS", 0.1)
+
+
+@dataclass
+class Workshop:
+    """A repository with a queue, and workers in this process."""
+
+    project: Project
+    mark: Mark
+
+    @property
+    def root(self) -> Path:
+        return self.project.root
+
+    def add(self, item_id: str, command: str | None = None, **fields: object) -> None:
+        self.project.queue.add([Item(id=item_id, title=f"Do {item_id}", added_at="", command=command, **fields)])
+
+    def worker(self, name: str = "agent-1", orders: Orders | None = None) -> Worker:
+        return Worker(self.project, name, "main", orders or Orders())
+
+    def entry(self, item_id: str) -> Entry:
+        entry = self.project.queue.entry(item_id)
+        assert entry is not None
+        return entry
+
+    def last(self, item_id: str) -> Record:
+        last = self.entry(item_id).last
+        assert last is not None
+        return last
+
+    def log(self, item_id: str, attempt: int = 1, agent: str = "agent-1") -> str:
+        return self.project.state.agent(agent).attempt_log(item_id, attempt).read_text(errors="replace")
+
+    def work(self, item_id: str, command: str | None = None, *, attempts: int = 1, **fields: object) -> Record:
+        """Add an item, have a worker of its own make `attempts` at it, and return the last record."""
+        self.add(item_id, command, **fields)
+        worker = self.worker()
+        try:
+            for _ in range(attempts):
+                assert worker.work_once()
+        finally:
+            worker.close()
+        return self.last(item_id)
+
+    def start(self, name: str = "agent-1") -> subprocess.Popen[bytes]:
+        """Start a worker as the coordinator does: orders on standard input, its own log on standard error."""
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "parallel_loop.harness.worker", str(self.root), name, "main"],
+            env=dict(self.project.environ),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+
+
+def make_workshop(
+    path: Path,
+    config: str = "",
+    files: Mapping[str, str | bytes] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Workshop:
+    """A repository at `path` with `config` as its parallel-loop.yaml, where a failed attempt may be repeated at once."""
+    text = config if "retry:" in config else f"retry: {{first: 0s}}\n{config}"
+    mark = Mark()
+    make_repository(path, {"README.md": "hello\n", "parallel-loop.yaml": text, **(files or {})})
+    project = Project.open(path, environment() | mark.environ | dict(environ or {}))
+    project.state.create()
+    return Workshop(project, mark)

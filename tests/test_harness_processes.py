@@ -1,0 +1,211 @@
+"""Whom we take for alive, and whom we end: nobody else, and all of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from parallel_loop.harness import processes
+from parallel_loop.harness.processes import (
+    MARK_AGENT,
+    MARK_STATE,
+    become_subreaper,
+    end_descendants,
+    end_marked,
+    exit_descriptor,
+    is_alive,
+    own_identity,
+    usage_of_tree,
+)
+from support.harness import Mark, program
+from support.waiting import eventually
+
+SLEEP = ("sleep", "600")
+
+
+@pytest.fixture
+def mark() -> Iterator[Mark]:
+    mark = Mark()
+    yield mark
+    for pid in mark.living():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def others() -> list[int]:
+    """Children that earlier tests in this process may have left; not ours to end."""
+    return [child.pid for child in psutil.Process().children()]
+
+
+def start(mark: Mark, argv: tuple[str, ...] = SLEEP, **environ: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(argv, env=os.environ | mark.environ | environ, start_new_session=True)
+
+
+def started(mark: Mark, file: Path, argv: tuple[str, ...], **environ: str) -> subprocess.Popen[bytes]:
+    child = start(mark, argv, **environ)
+    eventually(file.exists)
+    return child
+
+
+def test_a_process_is_itself_and_nobody_else() -> None:
+    me = own_identity()
+    assert is_alive(me)
+    assert not is_alive(me._replace(process_start=me.process_start + 0.01)), "the pid was given to a later process"
+    assert not is_alive(me._replace(boot="another boot"))
+    assert not is_alive(me._replace(pid=2**22 + 1))
+
+
+def test_setting_the_clock_makes_nobody_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = own_identity()
+    monkeypatch.setattr(psutil, "boot_time", lambda: 1.0)  # it is the wall clock less the uptime
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 1.0)
+    assert own_identity() == before
+    assert is_alive(before)
+
+
+def test_a_process_has_the_same_identity_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda self: False)
+        me = own_identity()
+        assert is_alive(me)
+        assert not is_alive(me._replace(pid=2**22 + 1))
+
+
+def test_a_zombie_is_dead_and_its_end_is_told(mark: Mark) -> None:
+    child = start(mark)
+    seen = processes._look_up(child.pid)
+    assert seen is not None
+    identity = own_identity()._replace(pid=child.pid, process_start=seen[0])
+    assert is_alive(identity)
+    descriptor = exit_descriptor(child.pid)
+    assert descriptor is not None
+    child.kill()
+    eventually(lambda: not is_alive(identity))
+    assert child.returncode is None, "nobody has waited for it: it is a zombie"
+    os.close(descriptor)
+    child.wait()
+    assert exit_descriptor(child.pid) is None
+
+
+def test_a_name_that_imitates_the_process_table_is_read_correctly(mark: Mark, tmp_path: Path) -> None:
+    hostile = tmp_path / ") Z 1 1"
+    hostile.symlink_to("/bin/sleep")
+    child = start(mark, (str(hostile), "600"))
+    eventually(lambda: Path(f"/proc/{child.pid}/comm").read_text().startswith(")"))
+    seen = processes._look_up(child.pid)
+    assert seen is not None
+    assert not seen[1]
+    child.kill()
+    child.wait()
+
+
+def test_descendants_end_politely_when_they_can(mark: Mark, tmp_path: Path, others: list[int]) -> None:
+    start(
+        mark, ("/bin/sh", "-c", f"trap 'echo bye > {tmp_path}/bye; exit' TERM; touch {tmp_path}/up; sleep 600 & wait")
+    )
+    eventually((tmp_path / "up").exists)
+    assert end_descendants(10.0, others) >= 1
+    assert (tmp_path / "bye").read_text() == "bye\n"
+    assert mark.living() == []
+
+
+def test_a_kept_child_keeps_its_own_children(mark: Mark, tmp_path: Path, others: list[int]) -> None:
+    kept = started(mark, tmp_path / "up", ("/bin/sh", "-c", f"sleep 600 & touch {tmp_path}/up; wait"))
+    start(mark)
+    assert end_descendants(0.0, [*others, kept.pid]) == 1
+    assert len(mark.living()) == 2
+    assert end_descendants(0.0, others) == 2
+    kept.wait()
+    assert mark.living() == []
+
+
+def test_a_daemon_becomes_our_child_and_ends(mark: Mark, tmp_path: Path, others: list[int]) -> None:
+    assert become_subreaper()
+    child = started(mark, tmp_path / "pid", program("daemon", tmp_path / "pid"))
+    child.wait()
+    daemon = int((tmp_path / "pid").read_text())
+    assert mark.living() == [daemon]
+    assert end_descendants(0.05, others) == 1, "it ignores SIGTERM"
+    assert mark.living() == []
+
+
+@pytest.mark.parametrize("way", ["", "sessions"])
+def test_who_forks_faster_than_we_look_is_caught(mark: Mark, tmp_path: Path, others: list[int], way: str) -> None:
+    assert become_subreaper()
+    started(mark, tmp_path / "up", program("hopper", tmp_path / "up", way)).wait()
+    end_descendants(0.0, others)
+    assert mark.living() == []
+
+
+def test_somebody_elses_process_is_not_waited_for(
+    mark: Mark, others: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: psutil.Process, number: int) -> None:
+        raise psutil.AccessDenied(self.pid)
+
+    def forbid(group: int, number: int) -> None:
+        raise PermissionError
+
+    child = start(mark)
+    with monkeypatch.context() as patch:  # as with what sudo started
+        patch.setattr(psutil.Process, "send_signal", refuse)
+        patch.setattr(os, "killpg", forbid)
+        assert end_descendants(600.0, others) == 1
+    assert mark.living() == [child.pid]
+    child.kill()
+    child.wait()
+
+
+def test_what_does_not_die_is_given_up(mark: Mark, others: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    child = start(mark)
+    calls: list[int] = []
+    monkeypatch.setattr(processes, "_STUCK_SECONDS", 0.05)
+    with monkeypatch.context() as patch:  # as with what hangs in the kernel
+        patch.setattr(processes, "_kill", lambda found: set())
+        end_descendants(0.0, others, meanwhile=lambda: calls.append(1))
+    assert calls, "somebody can go on beating meanwhile"
+    child.kill()
+    child.wait()
+
+
+def test_only_the_marked_are_ended_and_what_is_below_them(mark: Mark, tmp_path: Path) -> None:
+    state = tmp_path / "a 'state'\nwith ü"
+    mine = {MARK_STATE: str(state)}
+    orphan = started(
+        mark,
+        tmp_path / "up",
+        ("/bin/sh", "-c", f"env -u {MARK_STATE} sleep 600 & touch {tmp_path}/up; wait"),
+        **mine,
+        **{MARK_AGENT: "agent-1"},
+    )
+    spared = [
+        start(mark, **mine, **{MARK_AGENT: "agent-10"}),
+        start(mark, **{MARK_STATE: "/elsewhere", MARK_AGENT: "agent-1"}),
+        start(mark, **mine),
+        start(mark),
+    ]
+    eventually(lambda: len(mark.living()) == 6)
+    assert end_marked(state, {"agent-1"}) == 2
+    orphan.wait()
+    assert sorted(mark.living()) == sorted(child.pid for child in spared)
+    assert end_marked(state, "agent-10") == 1, "one name is not read as a collection of letters"
+    for child in spared:
+        child.kill()
+        child.wait()
+
+
+def test_usage_is_that_of_the_whole_tree() -> None:
+    alone, tree = usage_of_tree(os.getpid(), alone=True), usage_of_tree(os.getpid())
+    assert alone is not None
+    assert tree is not None
+    assert 0 < alone.rss_bytes <= tree.rss_bytes
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert usage_of_tree(child.pid) is None
