@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 from parallel_loop.coordinator.aggregate import failed_items
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
+from parallel_loop.coordinator.crew import is_place_taken
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.processes import end_marked, own_identity
 from parallel_loop.harness.project import Project
-from parallel_loop.harness.state import living_worker
 from parallel_loop.harness.worker import Worker
 from parallel_loop.queue.healing import heal
 from parallel_loop.queue.survey import Survey
@@ -58,7 +58,7 @@ def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], 
         orders = LoopOrders(project, tell)
         survey = Survey(project.queue)
         names = {*project.state.agent_names(), LANDER}
-        end_marked(project.state.root, {name for name in names if living_worker(project.state.agent(name)) is None})
+        end_marked(project.state.root, {name for name in names if not is_place_taken(project.state, name)})
         heal(project.queue, project.retry)
         survey.refresh()
         failed_before = failed_items(survey)

@@ -11,12 +11,7 @@ the disk) delays a turn and does not end the run.
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import signal
 import time
-from collections.abc import Iterator
-from types import FrameType
 from typing import Protocol
 
 from ..harness.processes import own_identity
@@ -30,10 +25,11 @@ from .crew import Crew
 from .lifecycle import Event, PlaceState, has_worker
 from .lock import CoordinatorLock
 from .place import Place
+from .signals import Signals
 from .status import StatusWriter
 
 _TURN_SECONDS = 0.2  # how soon a request is noticed; deaths and signals are noticed at once
-_SHARE = 20  # looking at the queue and publishing take a twentieth of the time at most: a large queue waits longer
+_SHARE = 50  # looking at the queue and publishing take a fiftieth of the time at most: a large queue waits longer
 _LONGEST_SECONDS = 3.0  # but never so seldom that status.json counts as old
 _STAGES: tuple[Ending, ...] = ("", "finish", "stop")
 _TO_DO: tuple[State, ...] = ("ready", "delayed", "working")
@@ -53,7 +49,7 @@ class Coordinator:
         self._project = project
         self._drain = drain
         self._wanted = Wanted(agents)
-        self._stage = 0  # how far signals have gone: 1 finish, 2 stop
+        self._signals = Signals()
         self._ending: Ending = ""
         self._stuck = False
         self._crew = Crew(project, target)
@@ -64,7 +60,7 @@ class Coordinator:
         self._heard = b""
         self._not_before = 0.0
         self._last_turn = time.monotonic()
-        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._hindrance = ""
 
     def run(self) -> int:
         """Run until there is nothing left to do or somebody ends it; return the exit code. Raises AlreadyRunning."""
@@ -72,7 +68,7 @@ class Coordinator:
         state.create()
         lock = CoordinatorLock(state.coordinator_lock, *own_identity())
         try:
-            with self._signals():
+            with self._signals:
                 try:
                     write_wanted(state, self._wanted)
                     self._begin(lock)
@@ -83,8 +79,6 @@ class Coordinator:
             return self._exit_code()
         finally:
             lock.close()
-            os.close(self._wake)
-            os.close(self._waker)
 
     # --- beginning and end ----------------------------------------------------------------------------
 
@@ -94,25 +88,6 @@ class Coordinator:
         self._survey.refresh()
         self._failed_before = failed_items(self._survey)
         self._status.begin(lock.holder)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Obey signals inside the block, and be woken by them."""
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # with nohup, the run outlives the terminal
-            numbers.append(signal.SIGHUP)
-        before = {number: signal.signal(number, self._on_signal) for number in numbers}
-        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(-1)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        # A terminal that is closed says so more than once, through the shell and by itself: never "now".
-        self._stage = max(1, self._stage) if number == signal.SIGHUP else min(2, self._stage + 1)
 
     def _is_over(self) -> bool:
         if self._ending == "" or self._crew.at_work:
@@ -137,37 +112,32 @@ class Coordinator:
 
     def _turn(self) -> None:
         """Wait for something to happen, look at everything, and do what follows."""
-        self._wait()
+        ended = self._signals.wait(_TURN_SECONDS, self._crew.descriptors())
         try:
-            self._read_wanted()
-            if self._crew.notice_deaths():
+            heard = self._project.queue.bell.heard()
+            if heard != self._heard:
+                self._read_wanted()
+            if self._crew.notice_deaths(ended):
                 self._heard, self._not_before = b"", 0.0  # whether work is left is decided on what the dead did last
-            self._crew.look_at_health(self._gap_seconds())
-            news = self._look_at_queue()
-            self._compare()
+            self._crew.look_at_health(self._late_seconds())
+            news = self._look_at_queue(heard)
             self._decide_ending()
+            self._compare()
             if news:
                 self._status.publish(self._crew, self._wanted, self._ending)
                 now = time.monotonic()
                 self._not_before = now + min(_LONGEST_SECONDS, _SHARE * (now - self._last_turn))
         except OSError as error:  # no descriptors, no room: what was not done is found again by the next look
-            self._project.state.record_event("hindered", why=str(error))
+            self._heard, self._not_before = b"", 0.0
+            if str(error) != self._hindrance:
+                self._hindrance = str(error)
+                self._project.state.record_event("hindered", why=self._hindrance)
             time.sleep(_TURN_SECONDS)  # what woke us may be there still
 
-    def _wait(self) -> None:
-        watched = [place.process.descriptor for place in self._crew if place.process is not None]
-        descriptors = [descriptor for descriptor in watched if descriptor is not None]
-        ready, _, _ = select.select([self._wake, *descriptors], (), (), _TURN_SECONDS)
-        if self._wake in ready:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._wake, 4096)
-
-    def _gap_seconds(self) -> float:
-        """For how long this turn came late: then nobody was watched, and nobody may be blamed."""
-        now = time.monotonic()
-        gap_seconds = max(0.0, now - self._last_turn - 2 * _TURN_SECONDS)
-        self._last_turn = now
-        return gap_seconds
+    def _late_seconds(self) -> float:
+        """By how much this turn came late: in that time nobody was watched, and nobody may be blamed for it."""
+        before, self._last_turn = self._last_turn, time.monotonic()
+        return max(0.0, self._last_turn - before - 2 * _TURN_SECONDS)
 
     def _read_wanted(self) -> None:
         wanted = read_wanted(self._project.state)
@@ -180,9 +150,8 @@ class Coordinator:
                     place.process.tell("pause" if wanted.paused else "resume")
         self._wanted = wanted
 
-    def _look_at_queue(self) -> bool:
+    def _look_at_queue(self, heard: bytes) -> bool:
         """Read what is new in the queue when something is or may be; False when there was no reason, or no time."""
-        heard = self._project.queue.bell.heard()
         if time.monotonic() < self._not_before or (heard == self._heard and not self._status.is_due()):
             return False
         self._survey.refresh()
@@ -191,8 +160,8 @@ class Coordinator:
         return True
 
     def _decide_ending(self) -> None:
-        asked = max(self._stage, _STAGES.index(self._wanted.ending))
-        if asked == 0 and self._drain:
+        asked = max(self._signals.stage, _STAGES.index(self._wanted.ending))
+        if asked == 0 and self._drain and self._ending == "":
             self._stuck = self._is_stuck()
             asked = int(self._stuck or self._is_drained())
         if asked > _STAGES.index(self._ending):

@@ -16,18 +16,18 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ..harness.child import PLACE_TAKEN
+from ..harness.child import PLACE_TAKEN, PlaceTaken, hold_for_life
 from ..harness.processes import become_subreaper, end_descendants, end_marked
 from ..harness.project import Project
-from ..harness.state import living_worker
+from ..harness.state import StateDirectory, living_worker
 from ..queue.healing import heal, take_back_from_the_dead
 from ..queue.records import Entry
 from ..worktrees.environment import scrub
 from . import lifecycle
-from .diagnose import Observation, diagnose
+from .diagnose import Attendance, Observation, diagnose
 from .lifecycle import Action, Event, PlaceState
 from .place import Place, Process
 from .target_report import LANDER
@@ -47,7 +47,7 @@ class Crew:
         self._agents: dict[str, Place] = {}
         self.lander = self._make_place(LANDER, "parallel_loop.coordinator.lander", target)
         self._strangers = False
-        self._unwatched_seconds = 0.0  # for how long, in all, nobody looked: we were stopped, or the machine was
+        self._attendance = Attendance()
         self._next_health = 0.0
         self._next_take_back = 0.0
 
@@ -84,7 +84,7 @@ class Crew:
         self._strangers = os.getpid() == 1 or _has_children()
         become_subreaper()
         names = {*self._project.state.agent_names(), LANDER}
-        dead = {name for name in names if not self._adopt(name)}
+        dead = {name for name in names if not self._adopt(name) and not is_place_taken(self._project.state, name)}
         end_marked(self._project.state.root, dead)
         for entry in heal(self._project.queue, self._project.retry):
             self._tell_taken_back(entry)
@@ -96,7 +96,7 @@ class Crew:
         if process is None:
             return False
         place = self.place(name)
-        place.fill(process, self._unwatched_seconds)
+        place.fill(process)
         place.state = PlaceState.FINISHING
         self._project.state.record_event("adopted", agent=place.name, pid=process.pid)
         return True
@@ -119,13 +119,18 @@ class Crew:
 
     # --- looking --------------------------------------------------------------------------------------
 
-    def notice_deaths(self) -> bool:
-        """Do what follows from every process that has ended; False when none has.
+    def descriptors(self) -> list[int]:
+        """Return what becomes readable when one of our processes ends."""
+        watched = (place.process.descriptor for place in self if place.process is not None)
+        return [descriptor for descriptor in watched if descriptor is not None]
+
+    def notice_deaths(self, readable: Collection[int]) -> bool:
+        """Do what follows from every process that has ended, of which `readable` tells; False when none has.
 
         Raises OSError when what they left running could not be ended: then nothing has changed, and the next look
         finds the same.
         """
-        dead = [place for place in self if place.process is not None and not place.process.is_alive]
+        dead = [place for place in self if place.process is not None and place.process.has_ended(readable)]
         if not dead:
             return False
         self._end_leftovers({place.name for place in dead})
@@ -148,10 +153,10 @@ class Crew:
             place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
             place.note = "an earlier worker still has the place"
 
-    def look_at_health(self, gap_seconds: float) -> None:
-        """Kill who has said nothing for too long. `gap_seconds` is for how long we did not look when we should have."""
-        self._unwatched_seconds += gap_seconds
+    def look_at_health(self, late_seconds: float) -> None:
+        """Kill who has said nothing for too long. `late_seconds` is by how much this look comes late."""
         now = time.monotonic()
+        self._attendance.note_turn(now, late_seconds)
         if now < self._next_health:
             return
         self._next_health = now + _HEALTH_SECONDS
@@ -160,12 +165,12 @@ class Crew:
         for place in self:
             if place.process is None:
                 continue
-            beat = place.heartbeat(self._unwatched_seconds)
+            beat = place.heartbeat()
             seen = Observation(
                 alive=True,
                 since_start_seconds=now - place.process.started,
                 beat_age_seconds=None if beat is None else now - beat.beat,
-                monitor_gap_seconds=self._unwatched_seconds - place.unwatched_at_beat,
+                monitor_gap_seconds=self._attendance.missed_since(place.process.started if beat is None else beat.beat),
             )
             if diagnose(seen, self._project.config.health.silent_seconds) == "silent":
                 self.happen(place, Event.SILENT)
@@ -205,7 +210,7 @@ class Crew:
 
     def _start(self, place: Place) -> None:
         try:
-            place.start(scrub(self._project.environ), self._project.root, self._unwatched_seconds)
+            place.start(scrub(self._project.environ), self._project.root)
         except OSError as error:  # no processes or descriptors left: try again later
             place.note = f"could not be started: {error.strerror}"
             place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
@@ -238,6 +243,18 @@ class Crew:
     def _tell_taken_back(self, entry: Entry) -> None:
         agent = entry.last.agent if entry.last is not None else None
         self._project.state.record_event("taken-back", item=entry.item.id, attempt=entry.attempts, agent=agent)
+
+
+def is_place_taken(state: StateDirectory, name: str) -> bool:
+    """Whether a living process has the place, by the lock it holds for life: it may not have said so elsewhere yet."""
+    lock = state.landing_lock if name == LANDER else state.agent(name).lock
+    try:
+        os.close(hold_for_life(lock, name))
+    except PlaceTaken:
+        return True
+    except FileNotFoundError:  # nobody ever had it
+        return False
+    return False
 
 
 def _has_children() -> bool:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..harness.processes import Identity, exit_descriptor, is_alive
@@ -65,6 +65,10 @@ class Process:
         if self._child is not None:
             return self._child.poll() is None
         return self._identity is not None and is_alive(self._identity)
+
+    def has_ended(self, readable: Collection[int]) -> bool:
+        """Whether it has ended, if its descriptor is among those that are `readable`, or there is none to tell."""
+        return (self.descriptor is None or self.descriptor in readable) and not self.is_alive
 
     @property
     def is_adopted(self) -> bool:
@@ -139,21 +143,18 @@ class Place:
         self.resume_at = 0.0  # monotonic seconds
         self.note: str | None = None
         self.ended_well = False  # its last process ended because it was asked to, all done
-        self.unwatched_at_beat = 0.0  # what the monitor had missed in all when the last heartbeat came
-        self._last_beat: float | None = None
         self._log_start = 0
 
-    def start(self, environ: dict[str, str], root: Path, unwatched_seconds: float) -> None:
+    def start(self, environ: dict[str, str], root: Path) -> None:
         """Start a process here. Raises OSError."""
         log = self.directory.worker_log
         self._log_start = log.stat().st_size if log.exists() else 0
-        self.fill(Process.start(self.module, self.arguments, log, environ, root), unwatched_seconds)
+        self.fill(Process.start(self.module, self.arguments, log, environ, root))
         self.note = None
 
-    def fill(self, process: Process, unwatched_seconds: float) -> None:
+    def fill(self, process: Process) -> None:
         """Let `process` be the one here."""
         self.process, self.ended_well = process, False
-        self._last_beat, self.unwatched_at_beat = None, unwatched_seconds
 
     def empty(self) -> None:
         """Let go of the process here, which has ended."""
@@ -161,18 +162,13 @@ class Place:
             self.process.close()
             self.process = None
 
-    def heartbeat(self, unwatched_seconds: float | None = None) -> Heartbeat | None:
+    def heartbeat(self) -> Heartbeat | None:
         """Return the heartbeat of the process that is here now, None before its first.
 
-        `unwatched_seconds` is what the monitor, if that is who asks, has missed in all. Raises OSError when it cannot
-        be known (no descriptors left), which must not look like silence.
+        Raises OSError when it cannot be known (no descriptors left), which must not look like silence.
         """
         beat = read_heartbeat(self.directory)
-        if beat is None or self.process is None or beat.pid != self.process.pid:
-            return None
-        if unwatched_seconds is not None and beat.beat != self._last_beat:
-            self._last_beat, self.unwatched_at_beat = beat.beat, unwatched_seconds
-        return beat
+        return beat if beat is not None and self.process is not None and beat.pid == self.process.pid else None
 
     def count_death(self) -> None:
         """Count the death of the process here, unless it proved itself before."""

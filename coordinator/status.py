@@ -72,7 +72,8 @@ class StatusWriter:
         picture = aggregate.build(self._project, self._survey, agents, coordinator)
         with contextlib.suppress(OSError):  # a full disk: readers see that the file is old
             atomic.replace_file(self._project.state.status, snapshot.encode(picture) + b"\n")
-        self._display.show(picture)
+        with contextlib.suppress(OSError):  # a terminal that was closed: the run goes on
+            self._display.show(picture)
 
     def _coordinator(self, state: CoordinatorState, wanted_agents: int) -> CoordinatorStatus:
         assert self._holder is not None
@@ -112,10 +113,11 @@ class StatusWriter:
         if now < self._usage_due or self._holder is None:
             return
         self._usage_due = now + _USAGE_SECONDS
-        trees = {place.process.pid for place in places if place.process is not None}
+        beats = {place.process.pid: place.heartbeat() for place in places if place.process is not None}
         before, self._usage = self._usage, {}
-        for pid in (*trees, self._holder.pid):
-            found = usage_of_tree(pid, alone=pid == self._holder.pid)
+        for pid in (*beats, self._holder.pid):
+            beat = beats.get(pid)  # who is idle runs no program: finding its children costs the most
+            found = usage_of_tree(pid, alone=pid == self._holder.pid or (beat is not None and beat.state == "idle"))
             if found is None:
                 continue
             self._usage[pid] = (now, found)

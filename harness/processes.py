@@ -27,6 +27,7 @@ MARK_STATE = "PARALLEL_LOOP_STATE"
 MARK_AGENT = "PARALLEL_LOOP_AGENT"
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_SECONDS = 0.005
+_HUNT_ROUNDS = 50
 _STUCK_SECONDS = 30.0  # what has not died so long after SIGKILL hangs in the kernel; we must not hang with it
 
 
@@ -103,7 +104,7 @@ def end_descendants(
     is called while it takes time.
     """
     kept = frozenset(keep)
-    return _end(lambda: _descendants(kept), grace_seconds, meanwhile)
+    return _end(lambda: _descendants(kept), grace_seconds, meanwhile, hunt=lambda: _hunt(kept))
 
 
 def end_marked(state: Path, agents: Collection[str]) -> int:
@@ -116,7 +117,10 @@ def end_marked(state: Path, agents: Collection[str]) -> int:
 
 
 def _end(
-    find: Callable[[], list[psutil.Process]], grace_seconds: float, meanwhile: Callable[[], object] = lambda: None
+    find: Callable[[], list[psutil.Process]],
+    grace_seconds: float,
+    meanwhile: Callable[[], object] = lambda: None,
+    hunt: Callable[[], None] = lambda: None,
 ) -> int:
     asked: set[int] = set()
     refused: set[int] = set()
@@ -128,6 +132,7 @@ def _end(
             return len(asked)
         if now >= deadline:
             refused |= _kill(left)
+            hunt()
         else:
             refused |= _signal([process for process in left if process.pid not in asked], signal.SIGTERM)
         asked.update(process.pid for process in left)
@@ -138,17 +143,24 @@ def _end(
 def _kill(processes: list[psutil.Process]) -> set[int]:
     """End `processes` by force; return those that belong to somebody else.
 
-    Whole groups first: the kernel does that in one step, so that who forks faster than we can look is caught. All
-    in a group descend from its founder, and what is not to be ended was started in a session, so a group, of its own.
-    Then each is stopped before any is killed, so that none can fork while the others are being killed.
+    Each is stopped before any is killed, so that none can fork while the others are being killed.
     """
     for process in processes:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            group = os.getpgid(process.pid)
-            if group != os.getpgrp():
-                os.killpg(group, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            _kill_group_of(process.pid)
     _signal(processes, signal.SIGSTOP)
     return _signal(processes, signal.SIGKILL)
+
+
+def _kill_group_of(pid: int) -> None:
+    """Kill a whole process group, which the kernel does in one step: no member can fork its way out.
+
+    All in a group descend from its founder, and what is not to be ended has a group of its own: each program and
+    each worker is started in a new session.
+    """
+    group = os.getpgid(pid)
+    if group != os.getpgrp():
+        os.killpg(group, signal.SIGKILL)
 
 
 def _signal(processes: list[psutil.Process], number: signal.Signals) -> set[int]:
@@ -163,27 +175,41 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> set[int]
     return refused
 
 
-def _descendants(keep: frozenset[int]) -> list[psutil.Process]:
-    if not _has_children():
-        return []
+def _hunt(kept: frozenset[int]) -> None:
+    """Kill our children faster than they are replaced: a process that forks and ends at once is gone when a list of
+    all processes has been made, but its successor is our child by then.
+
+    No id is mistaken here, since only we reap: that of a child is given to nobody else before.
+    """
+    for _ in range(_HUNT_ROUNDS):
+        for pid in _children() - kept:
+            with contextlib.suppress(OSError):
+                _kill_group_of(pid)
+                os.kill(pid, signal.SIGKILL)
+            _reap(pid)
+
+
+def _descendants(kept: frozenset[int]) -> list[psutil.Process]:
+    """Return what lives below us, and reap what has ended. None of it lives when we have no child left."""
+    while ended := {pid for pid in _children() - kept if _reap(pid)}:
+        pass  # while one ended, its children may have become ours
     found = []
-    for child in psutil.Process().children():
-        if child.pid in keep:
-            continue
+    for pid in _children() - kept - ended:
         with contextlib.suppress(psutil.Error):
-            found += child.children(recursive=True)
-        if not _reap(child.pid):
-            found.append(child)
+            child = psutil.Process(pid)
+            found += [child, *child.children(recursive=True)]
     return found
 
 
-def _has_children() -> bool:
-    """Tell whether there is anything to look for; a walk over all processes of the machine takes far longer."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
+def _children() -> set[int]:
+    """Return the ids of our children, also of those that have ended and are not reaped."""
+    found: set[int] = set()
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        return {child.pid for child in psutil.Process().children()}
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found.update(map(int, (task / "children").read_bytes().split()))
+    return found
 
 
 def _reap(pid: int) -> bool:

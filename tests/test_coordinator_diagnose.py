@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parallel_loop.coordinator.diagnose import Observation, Verdict, diagnose
+from parallel_loop.coordinator.diagnose import Attendance, Observation, Verdict, diagnose
 
 SILENT_SECONDS = 10.0
 
@@ -29,3 +29,21 @@ SILENT_SECONDS = 10.0
 )
 def test_verdict(seen: Observation, verdict: Verdict) -> None:
     assert diagnose(seen, SILENT_SECONDS) == verdict
+
+
+def test_only_what_was_missed_since_the_last_heartbeat_counts() -> None:
+    attendance = Attendance()
+    attendance.note_turn(100.0, 0.0)
+    attendance.note_turn(200.0, 95.0)
+    attendance.note_turn(300.0, 2.0)
+    assert attendance.missed_since(90.0) == 97.0
+    assert attendance.missed_since(150.0) == 97.0, "in the middle of it: nobody can say, so nobody is blamed"
+    assert attendance.missed_since(200.0) == 2.0
+    assert attendance.missed_since(300.0) == 0.0
+
+
+def test_a_monitor_that_is_always_late_needs_no_more_memory_for_it() -> None:
+    attendance = Attendance()
+    for now in range(5000):
+        attendance.note_turn(float(now), 1.0)
+    assert attendance.missed_since(0.0) == 1000.0

@@ -19,7 +19,7 @@ from parallel_loop.harness.state import AgentDirectory
 from support.waiting import eventually
 
 MODULES = {
-    "obeys": "import sys\nprint('ready', flush=True)\nfor line in sys.stdin: print(line, end='', flush=1)\nprint('eof')",
+    "obeys": "import sys\nprint('ready', flush=1)\nfor line in sys.stdin: print(line, end='', flush=1)\nprint('eof')",
     "fails": "import sys\nprint('first words')\nprint('no module named x\\n\\n')\nsys.exit(7)",
     "silent": "import time\ntime.sleep(1000)",
 }
@@ -37,13 +37,13 @@ def place(tmp_path: Path) -> Iterator[Place]:
         place.empty()
 
 
-def start(place: Place, module: str, unwatched_seconds: float = 0.0) -> Process:
+def start(place: Place, module: str) -> Process:
     """Start one of MODULES in the place, from a folder that only this process looks in."""
     folder = place.directory.root / "modules"
     folder.mkdir(exist_ok=True)
     (folder / f"{module}.py").write_text(MODULES[module])
     place.module = module
-    place.start({**os.environ, "PYTHONPATH": str(folder)}, folder, unwatched_seconds)
+    place.start({**os.environ, "PYTHONPATH": str(folder)}, folder)
     assert place.process is not None
     return place.process
 
@@ -92,7 +92,7 @@ def test_a_log_that_is_gone_has_no_last_words(place: Place) -> None:
 def test_what_lies_in_the_users_repository_is_not_imported(place: Place, tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('imported from the repository')")
     place.module = "json.tool"
-    place.start(dict(os.environ), tmp_path, 0.0)
+    place.start(dict(os.environ), tmp_path)
     assert place.process is not None
     place.process.ask_to_finish()
     assert place.process.wait(10.0)
@@ -127,22 +127,6 @@ def test_the_heartbeat_of_a_predecessor_is_nobodys(place: Place) -> None:
     assert place.heartbeat() is None
     rewrite_pid(place, process.pid)
     assert place.heartbeat() is not None
-
-
-def test_time_that_nobody_watched_counts_only_until_the_next_beat(place: Place) -> None:
-    process = start(place, "silent", unwatched_seconds=5.0)
-    assert place.unwatched_at_beat == 5.0
-    heart = Heart(place.directory, 0.0)
-    heart.rest()
-    rewrite_pid(place, process.pid)
-    place.heartbeat(7.0)
-    place.heartbeat(100.0)
-    place.heartbeat()  # of somebody who only looks
-    assert place.unwatched_at_beat == 7.0, "the same beat"
-    heart.rest()
-    rewrite_pid(place, process.pid)
-    place.heartbeat(100.0)
-    assert place.unwatched_at_beat == 100.0
 
 
 def test_a_process_of_an_earlier_coordinator_is_watched_and_can_be_ended() -> None:

@@ -319,10 +319,9 @@ def test_an_adopted_worker_that_is_killed_loses_its_item_and_its_program(tmp_pat
         kill_coordinator(run)
         with running(project, "--agents", "1", "--drain") as second:
             eventually(lambda: happened(project, "adopted"), PATIENCE_SECONDS)
-            programs = worker.children(recursive=True)
             worker.kill()
             assert second.wait() == 0, second.output
-            assert not any(program.is_running() for program in programs)
+            assert living(project) == []
     assert kinds(project, "one") == ["claimed", "released", "claimed", "landing", "done"]
 
 
@@ -436,6 +435,35 @@ def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     assert happened(project, "died") == []
 
 
+FAULTY = """
+import sys
+from parallel_loop.coordinator import cli, coordinator
+from parallel_loop.harness.project import Project
+
+compare = coordinator.Coordinator._compare
+
+def fail_when_an_item_is_worked_on(self):
+    compare(self)
+    if any(beat and beat.state == "working" for beat in (place.heartbeat() for place in self._crew.agents)):
+        raise RuntimeError("a fault of ours")
+
+coordinator.Coordinator._compare = fail_when_an_item_is_worked_on
+sys.exit(cli.main(["run", *sys.argv[1:]]))
+"""
+
+
+def test_a_fault_of_ours_ends_the_run_and_leaves_nothing_running_and_nothing_lost(tmp_path: Path) -> None:
+    script = tmp_path / "faulty.py"
+    script.write_text(FAULTY)
+    project = make_project(tmp_path / "r")
+    add(project, "long", "setsid sleep 1000 & exec sleep 1000")
+    with running(project, "--agents", "2", main=str(script)) as run:
+        assert run.wait() == 70, run.output
+        assert living(project) == []
+    assert states(project) == {"long": "ready"}
+    assert kinds(project, "long") == ["claimed", "released"]
+
+
 # --- before it begins -----------------------------------------------------------------------------------------------
 
 
@@ -470,7 +498,7 @@ def test_lines_go_on_when_the_terminal_is_gone(tmp_path: Path) -> None:
     events_file = tmp_path / "events.jsonl"
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "w", encoding="utf-8") as out:  # noqa: PTH123 (a descriptor has no path)
+    with open(writer, "w", encoding="utf-8") as out:  # noqa: PTH123 (closing flushes, which must not fail either)
         lines = Lines(events_file, out)
         for _ in range(2):
             with events_file.open("a") as file:

@@ -73,6 +73,7 @@ def test_setting_the_clock_makes_nobody_another(monkeypatch: pytest.MonkeyPatch)
 def test_a_process_has_the_same_identity_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Path, "exists", lambda self: False)
+        assert processes._children() == {child.pid for child in psutil.Process().children()}
         me = own_identity()
         assert is_alive(me)
         assert not is_alive(me._replace(pid=2**22 + 1))
@@ -107,23 +108,22 @@ def test_a_name_that_imitates_the_process_table_is_read_correctly(mark: Mark, tm
 
 
 def test_descendants_end_politely_when_they_can(mark: Mark, tmp_path: Path, others: list[int]) -> None:
-    start(
-        mark, ("/bin/sh", "-c", f"trap 'echo bye > {tmp_path}/bye; exit' TERM; touch {tmp_path}/up; sleep 600 & wait")
-    )
-    eventually((tmp_path / "up").exists)
-    assert end_descendants(10.0, others) >= 1
-    assert (tmp_path / "bye").read_text() == "bye\n"
+    child = started(mark, tmp_path / "said", program("polite", tmp_path / "said"))
+    assert end_descendants(10.0, others) == 1
+    assert (tmp_path / "said").read_text() == "SIGTERM"
     assert mark.living() == []
+    child.wait()
 
 
 def test_a_kept_child_keeps_its_own_children(mark: Mark, tmp_path: Path, others: list[int]) -> None:
     kept = started(mark, tmp_path / "up", ("/bin/sh", "-c", f"sleep 600 & touch {tmp_path}/up; wait"))
-    start(mark)
+    other = start(mark)
     assert end_descendants(0.0, [*others, kept.pid]) == 1
     assert len(mark.living()) == 2
     assert end_descendants(0.0, others) == 2
-    kept.wait()
     assert mark.living() == []
+    kept.wait()
+    other.wait()
 
 
 def test_a_daemon_becomes_our_child_and_ends(mark: Mark, tmp_path: Path, others: list[int]) -> None:
@@ -139,9 +139,11 @@ def test_a_daemon_becomes_our_child_and_ends(mark: Mark, tmp_path: Path, others:
 @pytest.mark.parametrize("way", ["", "sessions"])
 def test_who_forks_faster_than_we_look_is_caught(mark: Mark, tmp_path: Path, others: list[int], way: str) -> None:
     assert become_subreaper()
-    started(mark, tmp_path / "up", program("hopper", tmp_path / "up", way)).wait()
+    hopper = started(mark, tmp_path / "said", program("hopper", tmp_path / "said", way))
     end_descendants(0.0, others)
     assert mark.living() == []
+    assert (tmp_path / "said").read_text() == "ready"
+    hopper.wait()
 
 
 def test_somebody_elses_process_is_not_waited_for(
@@ -157,6 +159,7 @@ def test_somebody_elses_process_is_not_waited_for(
     with monkeypatch.context() as patch:  # as with what sudo started
         patch.setattr(psutil.Process, "send_signal", refuse)
         patch.setattr(os, "killpg", forbid)
+        patch.setattr(os, "kill", forbid)
         assert end_descendants(600.0, others) == 1
     assert mark.living() == [child.pid]
     child.kill()
@@ -169,6 +172,7 @@ def test_what_does_not_die_is_given_up(mark: Mark, others: list[int], monkeypatc
     monkeypatch.setattr(processes, "_STUCK_SECONDS", 0.05)
     with monkeypatch.context() as patch:  # as with what hangs in the kernel
         patch.setattr(processes, "_kill", lambda found: set())
+        patch.setattr(processes, "_hunt", lambda kept: None)
         end_descendants(0.0, others, meanwhile=lambda: calls.append(1))
     assert calls, "somebody can go on beating meanwhile"
     child.kill()

@@ -107,8 +107,8 @@ def signals_as_they_were() -> Iterator[None]:
 
 
 def test_it_is_stopped_by_request_and_its_status_is_shown(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "r")
-    with running(project, main=LOOP) as run:
+    project = with_environment(make_project(tmp_path / "r"), PARALLEL_MODE="false")
+    with running(project) as run:
         eventually(lambda: read_wanted(project.state) == Wanted(agents=1), PATIENCE_SECONDS)
         eventually(lambda: run.snapshot().agents, PATIENCE_SECONDS)
         request(project, paused=True)

@@ -44,6 +44,11 @@ def test_workers_and_recoveries_killed_at_random_lose_nothing_and_do_nothing_twi
     items = queue.add([an_item(f"i{index}", after=(f"i{index - 5}",) if index > 4 else ()) for index in range(300)])
     workers = {index: start("work", queue.layout.root, f"agent-{index}", seed) for index in range(3)}
     said: list[str] = []
+    holder = start("hold", queue.layout.root, "holder")
+    assert holder.said() == "ready"
+    holder.tell()
+    assert (holder.said() or "").startswith("took ")
+    holder.kill()  # the one kill of which it is certain that it meets an open claim
     for kill in range(8):
         for worker in workers.values():
             worker.tell(5)

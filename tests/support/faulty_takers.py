@@ -15,8 +15,9 @@ class CheckThenCreate(Taker):
     """Looks whether the claim exists, then makes it, and believes that it is its own: what most queues of files do."""
 
     def take(self) -> Claim | None:
-        hint = self.peek()
-        if hint is None or not self._link(hint):
+        self._listen()
+        hint = self._view.first(self._attempt)
+        if hint is None:
             return None
         item = self._queue.chain.read_item(hint.id)
         assert item is not None

@@ -64,6 +64,17 @@ def spare_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "LEFTOVER_SECONDS", 0.1)
 
 
+def start_worker(root: Path, name: str, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a worker: its orders come on standard input, its own log is standard error."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "parallel_loop.harness.worker", str(root), name, "main"],
+        env=dict(environ),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+
+
 @dataclass
 class Workshop:
     """A repository with a queue, and workers in this process."""
@@ -76,7 +87,8 @@ class Workshop:
         return self.project.root
 
     def add(self, item_id: str, command: str | None = None, **fields: object) -> None:
-        self.project.queue.add([Item(id=item_id, title=f"Do {item_id}", added_at="", command=command, **fields)])
+        named = {"id": item_id, "title": f"Do {item_id}", "added_at": "", "command": command}
+        self.project.queue.add([Item(**(named | fields))])
 
     def worker(self, name: str = "agent-1", orders: Orders | None = None) -> Worker:
         return Worker(self.project, name, "main", orders or Orders())
@@ -106,14 +118,8 @@ class Workshop:
         return self.last(item_id)
 
     def start(self, name: str = "agent-1") -> subprocess.Popen[bytes]:
-        """Start a worker as the coordinator does: orders on standard input, its own log on standard error."""
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "parallel_loop.harness.worker", str(self.root), name, "main"],
-            env=dict(self.project.environ),
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-        )
+        """Start a worker as the coordinator does."""
+        return start_worker(self.root, name, self.project.environ)
 
 
 def make_workshop(
@@ -122,7 +128,7 @@ def make_workshop(
     files: Mapping[str, str | bytes] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Workshop:
-    """A repository at `path` with `config` as its parallel-loop.yaml, where a failed attempt may be repeated at once."""
+    """A repository at `path` with `config` as its parallel-loop.yaml; a failed attempt may be repeated at once."""
     text = config if "retry:" in config else f"retry: {{first: 0s}}\n{config}"
     mark = Mark()
     make_repository(path, {"README.md": "hello\n", "parallel-loop.yaml": text, **(files or {})})

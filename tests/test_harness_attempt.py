@@ -1,0 +1,465 @@
+"""One attempt, made by a real worker in a real repository: what becomes of what the program did."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from parallel_loop.harness import attempt, processes
+from parallel_loop.harness.orders import Orders
+from parallel_loop.queue.records import Record
+from parallel_loop.worktrees.commit import Rest
+from parallel_loop.worktrees.errors import GitError
+from support.harness import Workshop, make_workshop, spare_others
+from support.repository import git
+
+BRANCH = "parallel-loop/item/one/1"
+COMMIT = "git add -A && git commit -qm 'by the program'"
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes.become_subreaper()
+    spare_others(monkeypatch)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Workshop:
+    return make_workshop(tmp_path / "repo")
+
+
+def files(shop: Workshop, commit: str | None) -> set[str]:
+    assert commit is not None
+    return set(git(shop.root, "ls-tree", "-r", "--name-only", commit).split()) - {"README.md", "parallel-loop.yaml"}
+
+
+def salvaged(shop: Workshop) -> dict[str, str]:
+    """Salvage refs and their commits."""
+    lines = git(shop.root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/parallel-loop/salvage")
+    return {
+        name.removeprefix("refs/parallel-loop/salvage/"): commit for name, commit in map(str.split, lines.splitlines())
+    }
+
+
+def assert_landing(shop: Workshop, record: Record, *names: str, branch: str = BRANCH) -> None:
+    """The record hands over a branch with exactly these files on top of the start."""
+    assert (record.kind, record.outcome, record.branch) == ("landing", "done", branch), record
+    assert git(shop.root, "rev-parse", branch) == record.commit
+    assert files(shop, record.commit) == set(names)
+    assert shop.mark.living() == []
+
+
+# --- what the program may do in its worktree ----------------------------------------------------------
+
+
+def test_what_is_left_uncommitted_is_committed_by_the_agent(shop: Workshop) -> None:
+    record = shop.work("one", "echo 1 > 'a file'; mkdir d; echo 2 > d/e; echo more >> README.md", title="Say more")
+    assert (record.kind, record.branch) == ("landing", BRANCH)
+    names = git(shop.root, "show", "--format=%an <%ae>|%cn|%s|%b", "--name-only", BRANCH)
+    assert names == (
+        "agent-1 (parallel-loop) <agent-1@parallel-loop.invalid>|agent-1 (parallel-loop)|Say more|"
+        "Item: one\nAttempt: 1\nAgent: agent-1\n\n\nREADME.md\na file\nd/e"
+    )
+    assert git(shop.root, "config", "user.name") == "Tess Ter", "the user's identity is not touched"
+    assert git(shop.root, "status", "--porcelain") == ""
+    assert git(shop.root, "rev-parse", "HEAD") == git(shop.root, "rev-parse", "parallel-loop/landed")
+
+
+def test_commits_of_the_program_are_the_agents_and_the_rest_comes_on_top(shop: Workshop) -> None:
+    record = shop.work("one", f"echo 1 > a; {COMMIT}; echo 2 > b")
+    assert_landing(shop, record, "a", "b")
+    log = git(shop.root, "log", "--format=%an|%s", f"main..{BRANCH}")
+    assert log == "agent-1 (parallel-loop)|Do one\nagent-1 (parallel-loop)|by the program"
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (f"git checkout -qb mine; echo 1 > a; {COMMIT}; echo 2 > b", {"a", "b"}),
+        (f"git checkout -q --detach; echo 1 > a; {COMMIT}", {"a"}),
+        (f"echo 1 > a; {COMMIT}; git branch -qm renamed; echo 2 > b", {"a", "b"}),
+        (
+            (
+                f"git checkout -qb side; echo 1 > a; {COMMIT}; git checkout -q -; echo 2 > b; {COMMIT};"
+                " git merge -q --no-edit side"
+            ),
+            {"a", "b"},
+        ),
+        (
+            (
+                f"git checkout -qb side; echo 1 > a; {COMMIT}; git checkout -q -; echo 2 > a; {COMMIT};"
+                " git merge side; echo both > a; git add a"
+            ),  # begun, and not concluded
+            {"a"},
+        ),
+        (f"echo 1 > a; {COMMIT}; git gc -q --prune=now; git reflog expire --expire=now --all; echo 2 > b", {"a", "b"}),
+        ("echo 1 > a; touch $(git rev-parse --git-dir)/index.lock", {"a"}),
+        ("echo 1 > a; rm .git", {"a"}),
+        ("echo 1 > a; rm .git; git init -q; git add a; git commit -qm 'in a repository of its own'", {"a"}),
+        ("echo 1 > a; git add a; git config --worktree core.bare true; git config core.hooksPath /none", {"a"}),
+        ("echo 1 > a; chmod 0 a; mkdir ro; echo 2 > ro/b; chmod 555 ro", {"a", "ro/b"}),
+    ],
+)
+def test_whatever_it_does_to_git_its_work_is_on_the_attempts_branch(
+    shop: Workshop, command: str, names: set[str]
+) -> None:
+    before = git(shop.root, "rev-parse", "main")
+    assert_landing(shop, shop.work("one", f"exec 2>/dev/null; {command}; true"), *names)
+    assert git(shop.root, "rev-parse", "main") == before
+    assert shop.work("two", "echo 2 > two").kind == "landing", "the next item finds a clean worktree"
+    assert files(shop, shop.last("two").commit) == {"two"}
+
+
+def test_a_worktree_that_was_deleted_keeps_what_was_committed(shop: Workshop) -> None:
+    record = shop.work("one", f'echo 1 > a; {COMMIT}; echo lost > b; rm -rf "$PWD"')
+    assert_landing(shop, record, "a")
+    assert shop.work("two", "echo 2 > two").kind == "landing"
+
+
+@pytest.mark.parametrize(
+    "how", ['rm -rf "$PWD"', "cd ..; rm -rf agent-1; ln -s / agent-1", 'git worktree remove -ff "$PWD"']
+)
+def test_a_worktree_that_was_deleted_before_any_commit_is_no_success(shop: Workshop, how: str) -> None:
+    record = shop.work("one", f"echo 1 > a; git add a; {how}; true")
+    assert (record.kind, record.outcome) == ("released", "error")
+    assert record.why == "the program deleted its worktree before anything was committed"
+    assert (shop.root / "README.md").read_text() == "hello\n", "the user's own files are untouched"
+    assert shop.work("two", "echo 2 > two", priority=0).kind == "landing"
+
+
+def test_no_hook_of_the_repository_runs_in_our_commits(shop: Workshop) -> None:
+    for name in ("pre-commit", "commit-msg", "post-checkout", "reference-transaction", "post-commit"):
+        hook = shop.root / ".git/hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(f"#!/bin/sh\ntouch {shop.root}/ran-{name}\nexit 1\n")
+        hook.chmod(0o755)
+    assert_landing(shop, shop.work("one", "echo 1 > a"), "a")
+    assert list(shop.root.glob("ran-*")) == []
+
+
+def test_nothing_changed_is_done_with_nothing_to_land(shop: Workshop) -> None:
+    record = shop.work("one", "true")
+    assert (record.kind, record.outcome, record.branch, record.commit) == ("done", "done", None, None)
+    assert record.why == "nothing to land: the program changed nothing"
+
+
+@pytest.mark.parametrize(("land", "kind", "outcome"), [("review", "waiting", "review"), ("never", "done", "done")])
+def test_what_does_not_land_by_itself_stays_on_its_branch(tmp_path: Path, land: str, kind: str, outcome: str) -> None:
+    shop = make_workshop(tmp_path / "repo", f"land: {land}\n")
+    record = shop.work("one", "echo 1 > a")
+    assert (record.kind, record.outcome, record.branch) == (kind, outcome, BRANCH)
+    assert files(shop, BRANCH) == {"a"}
+
+
+def test_the_branch_is_free_for_a_person_when_the_attempt_is_over(shop: Workshop) -> None:
+    shop.work("one", "echo 1 > a")
+    git(shop.root, "checkout", "-q", BRANCH)
+
+
+def test_a_branch_name_that_is_taken_is_left_alone(shop: Workshop) -> None:
+    git(shop.root, "checkout", "-q", "-b", BRANCH)
+    mine = git(shop.root, "commit", "-q", "--allow-empty", "-m", "mine") or git(shop.root, "rev-parse", "HEAD")
+    git(shop.root, "checkout", "-q", "main")
+    record = shop.work("one", "echo $PARALLEL_LOOP_BRANCH > a")
+    assert_landing(shop, record, "a", branch=f"{BRANCH}-2")
+    assert git(shop.root, "show", f"{record.commit}:a") == f"{BRANCH}-2"
+    assert git(shop.root, "rev-parse", BRANCH) == mine
+
+
+# --- how the program ends -----------------------------------------------------------------------------
+
+
+def test_a_failure_keeps_its_work_and_the_next_attempt_is_told(tmp_path: Path) -> None:
+    shop = make_workshop(
+        tmp_path / "repo", "programs: {mine: {argv: [/bin/sh, -c, 'cat; echo 1 >> a; echo so; exit 3']}}\n"
+    )
+    record = shop.work("one", prompt="Do it.", program="mine", attempts=2)
+    assert (record.kind, record.outcome, record.why) == ("released", "failed", "the program ended with exit code 3")
+    assert record.branch == "parallel-loop/item/one/2"
+    assert files(shop, BRANCH) == {"a"}, "the first attempt's work is there to look at"
+    assert git(shop.root, "show", f"{record.branch}:a") == "1", "every attempt starts from what landed"
+    assert shop.log("one") == "Do it.so\n"
+    assert shop.log("one", 2) == (
+        "Do it.\n\nAn earlier attempt did not land (failed): the program ended with exit code 3\n"
+        f"Its work is on the branch {BRANCH}.\nThe end of its output:\nDo it.so"
+        "so\n"
+    )
+
+
+def test_the_last_attempt_fails_for_good(tmp_path: Path) -> None:
+    shop = make_workshop(tmp_path / "repo", "retry: {attempts: 2, first: 0s}\n")
+    assert shop.work("one", "exit 1", attempts=2).kind == "failed"
+    assert shop.entry("one").attempts == 2
+
+
+def test_the_nearest_time_limit_applies(tmp_path: Path) -> None:
+    shop = make_workshop(tmp_path / "repo", "limits: {time: 1h}\nroles: {quick: {timeout: 100ms}}\n")
+    for item_id, fields in (("one", {"role": "quick"}), ("two", {"timeout_seconds": 0.1, "priority": 1})):
+        record = shop.work(item_id, "echo 1 > a; sleep 600", **fields)
+        assert (record.kind, record.outcome, record.why) == (
+            "released",
+            "timed-out",
+            "the program was stopped after 0 s, its time limit",
+        )
+        assert files(shop, record.commit) == {"a"}
+    assert shop.mark.living() == []
+
+
+def test_a_program_that_cannot_be_started_fails_with_the_reason(tmp_path: Path) -> None:
+    shop = make_workshop(tmp_path / "repo", "program: mine\nprograms: {mine: {argv: [no-such-agent]}}\n")
+    record = shop.work("one", prompt="x")
+    assert (record.outcome, record.branch) == ("not-started", None)
+    assert "no-such-agent is not on PATH" in (record.why or "")
+    record = shop.work("two", prompt="x", program="gone", priority=0)
+    assert record.outcome == "error"
+    assert "parallel-loop.yaml: unknown program 'gone'; known here: shell, mine, claude" in (record.why or "")
+
+
+def test_a_stop_gives_the_item_back_with_its_work(shop: Workshop) -> None:
+    shop.add("one", "echo 1 > a; touch up; sleep 600")
+    orders = Orders()
+    orders.wait = lambda seconds, *descriptors: orders.stop()  # type: ignore[method-assign]
+    worker = shop.worker(orders=orders)
+    assert worker.work_once()
+    worker.close()
+    record = shop.last("one")
+    assert (record.kind, record.outcome, record.counted) == ("released", "interrupted", False)
+    assert shop.mark.living() == []
+    assert not worker.work_once(), "it takes no more"
+
+
+# --- asking, checking, setting up ---------------------------------------------------------------------
+
+
+def test_who_asks_waits_for_an_answer_and_gets_it(tmp_path: Path) -> None:
+    shop = make_workshop(tmp_path / "repo", "program: mine\nprograms: {mine: {argv: [/bin/sh, agent]}}\n", {"agent": (
+        "cat > said\n"
+        "grep -q answered said || printf 'Which \\033[1mport?\\n' > $PARALLEL_LOOP_ASK_FILE\n"
+        "exit 3\n"
+    )})  # fmt: skip
+    record = shop.work("one", prompt="Serve.")
+    assert (record.kind, record.outcome, record.why) == ("waiting", "asked", "Which port?")
+    assert record.branch == BRANCH
+    shop.project.queue.append(shop.entry("one"), Record(kind="answered", at=shop.project.queue.now(), text="8080"))
+    worker = shop.worker()
+    assert worker.work_once()
+    worker.close()
+    assert shop.last("one").outcome == "failed", "an old question is not asked again"
+    assert git(shop.root, "show", "parallel-loop/item/one/2:said") == (
+        f"Serve.\n\nYou asked: Which port?\nA person answered: 8080\n\nWhat was done before is on the branch {BRANCH}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("touch $PARALLEL_LOOP_ASK_FILE", "it gave no reason"),
+        ("mkdir $PARALLEL_LOOP_ASK_FILE", "is not a regular file"),
+        ("mkfifo $PARALLEL_LOOP_ASK_FILE", "is not a regular file"),
+        ("head -c 1000000 /dev/zero > $PARALLEL_LOOP_ASK_FILE", "has 1000000 bytes"),
+    ],
+)
+def test_a_question_that_is_none_is_a_question_nevertheless(shop: Workshop, command: str, why: str) -> None:
+    record = shop.work("one", command)
+    assert record.kind == "waiting"
+    assert why in (record.why or "")
+
+
+def test_a_failed_check_is_told_to_the_next_attempt(tmp_path: Path) -> None:
+    config = "checks: ['test -e a', 'echo line 1; echo line 2; test -e b', 'touch not-reached']\n"
+    shop = make_workshop(tmp_path / "repo", config)
+    record = shop.work("one", "if [ $PARALLEL_LOOP_ATTEMPT = 2 ]; then echo 2 > b; fi; echo 1 > a; echo noise")
+    assert (record.kind, record.outcome) == ("released", "check-failed")
+    assert record.commit == git(shop.root, "rev-parse", BRANCH)
+    assert record.why == "the check `echo line 1; echo line 2; test -e b` ended with exit code 1"
+    assert record.text == "line 1\nline 2"
+    worker = shop.worker()
+    assert worker.work_once()
+    worker.close()
+    assert_landing(shop, shop.last("one"), "a", "b", branch="parallel-loop/item/one/2")
+
+
+def test_no_check_runs_when_there_is_nothing_to_check(tmp_path: Path) -> None:
+    shop = make_workshop(tmp_path / "repo", "checks: ['false']\n")
+    assert shop.work("one", "true").kind == "done"
+    assert shop.work("two", "echo 1 > a; exit 3").outcome == "failed"
+
+
+def test_a_worktree_is_set_up_before_the_program_and_that_is_not_committed(tmp_path: Path) -> None:
+    config = "setup: {copy: [.env], link: [modules, none], run: ['cp .env copied', 'test -e modules/m']}\n"
+    shop = make_workshop(tmp_path / "repo", config, {".gitignore": "copied\n"})
+    (shop.root / ".env").write_text("SECRET=1\n")
+    (shop.root / "modules").mkdir()
+    (shop.root / "modules/m").write_text("m")
+    record = shop.work("one", "test -e copied && test -L modules && cat .env > a")
+    assert_landing(shop, record, ".gitignore", "a")
+    events = shop.project.state.events.read_text()
+    assert '"setup-missing"' in events
+    assert '"names":"none"' in events
+
+
+def test_a_set_up_that_fails_says_which_command_and_how(tmp_path: Path) -> None:
+    shop = make_workshop(
+        tmp_path / "repo", "setup: {run: ['true', 'echo no network >&2; exit 9', 'touch not-reached']}\n"
+    )
+    record = shop.work("one", "touch not-reached-either")
+    assert (record.kind, record.outcome) == ("released", "error")
+    assert record.why == "the command `echo no network >&2; exit 9` of `setup: run:` ended with exit code 9"
+    assert record.text == "no network"
+    assert record.branch is None
+
+
+# --- what the program is given ------------------------------------------------------------------------
+
+
+def test_the_environment_is_as_documented(tmp_path: Path) -> None:
+    hostile = {
+        "GIT_DIR": "/nowhere", "GIT_INDEX_FILE": "/nowhere", "GIT_WORK_TREE": "/", "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "core.bare", "GIT_CONFIG_VALUE_0": "true", "PARALLEL_LOOP_ITEM": "another",
+    }  # fmt: skip
+    shop = make_workshop(tmp_path / "repo", "roles: {builder: {wip: 1}}\n", environ=hostile)
+    shop.work("one", "env -0 > env; pwd > pwd; git rev-parse HEAD", role="builder", prompt="the prompt")
+    raw = git(shop.root, "show", f"{BRANCH}:env").split("\0")
+    env = dict(line.partition("=")[::2] for line in raw if line)
+    place = shop.project.worktrees / "agent-1"
+    prompt = shop.project.state.agent("agent-1").prompt_file("one", 1)
+    assert {name: value for name, value in env.items() if name.startswith("PARALLEL_LOOP_")} == {
+        "PARALLEL_LOOP_STATE": str(shop.project.state.root),
+        "PARALLEL_LOOP_ITEM": "one",
+        "PARALLEL_LOOP_ATTEMPT": "1",
+        "PARALLEL_LOOP_AGENT": "agent-1",
+        "PARALLEL_LOOP_ROLE": "builder",
+        "PARALLEL_LOOP_WORKTREE": str(place),
+        "PARALLEL_LOOP_BRANCH": BRANCH,
+        "PARALLEL_LOOP_PROMPT_FILE": str(prompt),
+        "PARALLEL_LOOP_PORT_BASE": env["PARALLEL_LOOP_PORT_BASE"],
+        "PARALLEL_LOOP_ASK_FILE": str(prompt.with_suffix(".ask")),
+    }
+    assert not {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"} & env.keys()
+    assert "core.bare" not in env.values()
+    assert git(shop.root, "show", f"{BRANCH}:pwd") == str(place)
+    assert prompt.read_text() == "the prompt"
+
+
+def test_ports_are_apart_and_below_those_of_outgoing_connections(tmp_path: Path) -> None:
+    found: list[int] = []
+    for name in ("here", "there"):
+        shop = make_workshop(tmp_path / name)
+        for number in range(1, 65):
+            worker = shop.worker(f"agent-{number}") if number in {1, 64} else None
+            if worker is not None:
+                found.append(worker._place.port_base)
+                worker.close()
+    assert len(set(found)) == 4
+    assert all(20_000 <= base <= 32_757 and base % 10 == 0 for base in found)
+
+
+@pytest.mark.parametrize("way", ["stdin", "argv", "file"])
+def test_the_prompt_arrives_as_it_was_written(tmp_path: Path, way: str) -> None:
+    argv = {
+        "stdin": "[/bin/sh, -c, 'cat > got']",
+        "argv": """[/bin/sh, -c, 'printf %s "$1" > got', x, '{prompt}']""",
+        "file": "[/bin/cp, '{prompt_file}', got]",
+    }[way]
+    shop = make_workshop(tmp_path / "repo", f"program: mine\nprograms: {{mine: {{argv: {argv}, prompt: {way}}}}}\n")
+    prompt = "  Fix `it`; $(touch hacked) \"quoted\" 'ü' {item}\n\n%s\\n\n"
+    assert_landing(shop, shop.work("one", prompt=prompt), "got")
+    assert (shop.project.worktrees / "agent-1/got").read_text() == prompt
+
+
+@pytest.mark.parametrize("way", ["stdin", "argv"])
+def test_a_prompt_that_no_command_line_can_hold_says_what_to_do(tmp_path: Path, way: str) -> None:
+    argv = {"stdin": "['/bin/sh', '-c', 'cat > got']", "argv": "[echo, '{prompt}']"}[way]
+    shop = make_workshop(tmp_path / "repo", f"program: mine\nprograms: {{mine: {{argv: {argv}, prompt: {way}}}}}\n")
+    for item_id, prompt, problem in (("one", "x" * 1_000_000, "too long"), ("two", "a\0b", "holds a NUL character")):
+        record = shop.work(item_id, prompt=prompt, priority=9 - (item_id == "two"))
+        if way == "stdin":
+            assert record.kind == "landing"
+            assert (shop.project.worktrees / "agent-1/got").read_text() == prompt
+        else:
+            assert record.outcome == "not-started"
+            assert problem in (record.why or "")
+
+
+@pytest.mark.parametrize("item_id", ["x" * 100, "1", "a.b_c-9", "HEAD", "worker", "con"])
+def test_every_id_that_the_queue_takes_can_be_worked_on(shop: Workshop, item_id: str) -> None:
+    assert_landing(shop, shop.work(item_id, "echo 1 > a"), "a", branch=f"parallel-loop/item/{item_id}/1")
+
+
+def test_a_hostile_title_is_only_text(shop: Workshop) -> None:
+    record = shop.work("one", "echo 1 > a", title="--amend -m 'x'; $(touch hacked) `id` ü \0")
+    assert_landing(shop, record, "a")
+    assert git(shop.root, "log", "-1", "--format=%s", BRANCH) == "--amend -m 'x'; $(touch hacked) `id` ü"
+
+
+@pytest.mark.parametrize("name", ["with space", 'it\'s "quoted"', "line\nbreak", "größe-日本", "-dash", "$HOME;&"])
+def test_any_path_will_do(tmp_path: Path, name: str) -> None:
+    shop = make_workshop(tmp_path / name, "checks: ['test -e a']\nsetup: {copy: [.env]}\n")
+    (shop.root / ".env").write_text("x")
+    assert_landing(shop, shop.work("one", f"echo 1 > a; {COMMIT}; echo 2 > b"), "a", "b")
+    assert shop.work("two", 'rm -rf "$PARALLEL_LOOP_WORKTREE"').outcome == "error"
+
+
+def test_a_path_that_is_no_text_will_do(tmp_path: Path) -> None:
+    shop = make_workshop(tmp_path / os.fsdecode(b"bytes-\xff\xfe"))
+    assert_landing(shop, shop.work("one", "echo 1 > a"), "a")
+
+
+# --- want of room, and what git refuses ---------------------------------------------------------------
+
+FULL = GitError(("add",), Path("/x"), 128, "error: unable to write file: No space left on device")
+
+
+def test_finished_work_is_committed_when_there_is_room_again(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit_rest, calls = attempt.commit_rest, []
+
+    def without_room(*arguments: object, **options: object) -> Rest:
+        calls.append(arguments)
+        if len(calls) < 3:
+            raise FULL
+        return commit_rest(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(attempt, "commit_rest", without_room)
+    monkeypatch.setattr(attempt, "_ROOM_SECONDS", 0.0)
+    assert_landing(shop, shop.work("one", "echo 1 > a; echo once >> ../ran"), "a")
+    assert (shop.project.worktrees / "ran").read_text() == "once\n"
+
+
+def test_an_item_that_found_no_room_loses_no_attempt(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parallel_loop.harness.worker._BREATH_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt, "recycle", lambda *_: (_ for _ in ()).throw(FULL))
+        record = shop.work("one", "echo 1 > a", max_attempts=1)
+    assert (record.kind, record.outcome, record.counted) == ("released", "no-room", False)
+    worker = shop.worker()
+    assert worker.work_once()
+    worker.close()
+    assert shop.last("one").kind == "landing"
+
+
+def test_what_git_refuses_is_an_attempt_that_says_so(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = GitError(("switch",), Path("/x"), 128, "fatal: something odd")
+    monkeypatch.setattr(attempt, "recycle", lambda *_: (_ for _ in ()).throw(refusal))
+    record = shop.work("one", "true")
+    assert (record.kind, record.outcome, record.counted) == ("released", "error", True)
+    assert "fatal: something odd" in (record.why or "")
+
+
+def test_logs_that_cannot_be_written_are_named(shop: Workshop) -> None:
+    log = shop.project.state.agent("agent-1").attempt_log("one", 1)
+    log.mkdir(parents=True)
+    record = shop.work("one", "true")
+    assert record.outcome == "not-started"
+    assert str(log) in (record.why or "")
+
+
+def test_work_of_nobody_is_salvaged_before_the_first_attempt(shop: Workshop) -> None:
+    worker = shop.worker()
+    (shop.project.worktrees / "agent-1/found").write_text("somebody's")
+    shop.add("one", "test ! -e found && echo 1 > a")
+    assert worker.work_once()
+    worker.close()
+    assert_landing(shop, shop.last("one"), "a")
+    assert files(shop, salvaged(shop)["unknown/agent-1"]) == {"found"}

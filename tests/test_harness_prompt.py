@@ -1,0 +1,73 @@
+"""What the next attempt is told."""
+
+from __future__ import annotations
+
+from parallel_loop.harness.prompt import compose
+from parallel_loop.queue.records import Entry, Item, Kind, Record
+
+AT = "2026-01-01T00:00:00.000000Z"
+
+
+def record(kind: Kind, **fields: object) -> Record:
+    return Record(**({"kind": kind, "at": AT} | fields))
+
+
+CLAIM = record("claimed")
+CHECK = record(
+    "released", outcome="check-failed", why="the check `make` ended with exit code 2", branch="b/1", text="E: line 3"
+)
+
+
+def prompt(*records: Record, text: str = "Fix the login.") -> str:
+    return compose(Entry(Item(id="one", title="One", added_at=AT, prompt=text), records))
+
+
+def test_the_first_attempt_gets_the_prompt_as_it_was_written() -> None:
+    assert prompt(CLAIM, text="  {item}\n\0ü\n") == "  {item}\n\0ü\n"
+    assert prompt(CLAIM, text="") == ""
+
+
+def test_a_retry_is_told_why_where_the_work_is_and_how_the_output_ended() -> None:
+    assert prompt(CLAIM, CHECK, CLAIM) == (
+        "Fix the login.\n\n"
+        "An earlier attempt did not land (check-failed): the check `make` ended with exit code 2\n"
+        "Its work is on the branch b/1.\n"
+        "The end of its output:\n"
+        "E: line 3"
+    )
+
+
+def test_only_the_latest_failure_is_told() -> None:
+    conflict = record("released", outcome="conflict", why="it conflicts with what landed meanwhile, in a.py")
+    told = prompt(CLAIM, CHECK, CLAIM, record("landing", outcome="done"), conflict, CLAIM)
+    assert told.endswith("An earlier attempt did not land (conflict): it conflicts with what landed meanwhile, in a.py")
+    assert "check-failed" not in told
+
+
+def test_an_answer_comes_with_its_question_and_the_work_so_far() -> None:
+    asked = record("waiting", outcome="asked", why="Which port?", branch="b/1")
+    assert prompt(CLAIM, asked, record("answered", text="8080"), CLAIM) == (
+        "Fix the login.\n\n"
+        "You asked: Which port?\nA person answered: 8080\n\n"
+        "What was done before is on the branch b/1."
+    )
+
+
+def test_a_review_that_was_answered_is_no_question() -> None:
+    review = record("waiting", outcome="review", why="wants a look", branch="b/1")
+    told = prompt(CLAIM, review, record("answered", text="rename it"), CLAIM)
+    assert "A person answered: rename it" in told
+    assert "asked" not in told
+
+
+def test_an_interruption_is_told_only_when_it_left_work() -> None:
+    interrupted = record("released", outcome="interrupted", why="stopped before it was done", counted=False)
+    assert prompt(CLAIM, interrupted, CLAIM) == "Fix the login."
+    left = record("released", outcome="interrupted", why="stopped", counted=False, branch="b/1", commit="abc")
+    assert "Its work is on the branch b/1." in prompt(CLAIM, left, CLAIM)
+    assert "check-failed" in prompt(CLAIM, CHECK, CLAIM, interrupted, CLAIM), "the failure before it still matters"
+
+
+def test_a_person_who_asks_for_a_retry_changes_nothing_about_what_is_known() -> None:
+    failed = record("failed", outcome="timed-out", why="it was stopped after 60 s, its time limit")
+    assert "(timed-out): it was stopped after 60 s" in prompt(CLAIM, failed, record("retried"), CLAIM)
