@@ -230,6 +230,27 @@ def test_a_stop_gives_the_item_back_with_its_work(shop: Workshop) -> None:
     assert not worker.work_once(), "it takes no more"
 
 
+@pytest.mark.parametrize("config", ["checks: ['sleep 600']", "setup: {run: ['sleep 600']}"])
+def test_a_stop_ends_checks_and_set_up_too(tmp_path: Path, config: str) -> None:
+    shop = make_workshop(tmp_path / "repo", f"{config}\n")
+    orders = Orders()
+    wait = orders.wait
+
+    def stop_at_the_command(seconds: float, *descriptors: int) -> None:
+        if "== sleep 600" in shop.log("one"):
+            orders.stop()
+        wait(seconds, *descriptors)
+
+    orders.wait = stop_at_the_command  # type: ignore[method-assign]
+    shop.add("one", "echo 1 > a")
+    worker = shop.worker(orders=orders)
+    assert worker.work_once()
+    worker.close()
+    record = shop.last("one")
+    assert (record.outcome, record.counted) == ("interrupted", False)
+    assert (record.commit is not None) == ("checks" in config), "what was committed before the checks is kept"
+
+
 # --- asking, checking, setting up ---------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """Real runs that are killed at random moments: nothing is lost, nothing is done twice, nothing is left running.
 
-`python -m support.crash FROM TO` in tests/ runs more schedules.
+`PYTHONPATH=tests python tests/support/crash.py FROM TO` runs more schedules.
 """
 
 from __future__ import annotations

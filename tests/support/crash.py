@@ -145,5 +145,7 @@ if __name__ == "__main__":
 
     for number in range(int(sys.argv[1]), int(sys.argv[2])):
         with tempfile.TemporaryDirectory() as folder:
-            print(number, kill_and_finish(Path(folder) / "repo", number, kills=4, items=8), flush=True)
+            killed = kill_and_finish(Path(folder) / "repo", number, kills=4, items=8)
+        sys.stdout.write(f"{number} {killed}\n")
+        sys.stdout.flush()  # noqa: T201
     os._exit(0)
