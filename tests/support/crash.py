@@ -147,5 +147,5 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as folder:
             killed = kill_and_finish(Path(folder) / "repo", number, kills=4, items=8)
         sys.stdout.write(f"{number} {killed}\n")
-        sys.stdout.flush()  # noqa: T201
+        sys.stdout.flush()
     os._exit(0)
