@@ -38,7 +38,9 @@ CODES = {
     **dict.fromkeys(("AlreadyRunning", "PlaceTaken"), RUNNING),
     **dict.fromkeys(("BareRepository", "EmptyRepository", "NotARepository"), ENVIRONMENT),
     **dict.fromkeys(("ForeignDirectory", "GitError", "GitMissing", "GitTooOld", "WorktreeGone"), ENVIRONMENT),
-    **dict.fromkeys(("LockTimeout", "NewerFormat", "NoHardLinks", "NoPlace", "Unreadable"), ENVIRONMENT),
+    **dict.fromkeys(
+        ("ImportUnfinished", "LockTimeout", "NewerFormat", "NoHardLinks", "NoPlace", "Unreadable"), ENVIRONMENT
+    ),
 }
 _REMEDIES = {
     errno.ENOSPC: "make room on the disk, then run this again",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -88,4 +89,6 @@ class Heart:
         try:
             atomic.replace_file(self._path, msgspec.json.encode(self._beat))
         except OSError:
-            return  # a full disk must not stop the work; the monitor sees the old beat
+            # A full disk must not stop the work, nor have the worker taken for silent: a file's time can still be set.
+            with suppress(OSError):
+                os.utime(self._path, (self._beat.beat, self._beat.beat))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ their history; branches, landed commits and refs/parallel-loop/salvage stay in t
 """
 
 
+_FIRST_FILE_TIME = 1e9  # 2001; as a monotonic clock, 31 years without a restart
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
@@ -115,8 +117,19 @@ class Session(msgspec.Struct, frozen=True):
 
 
 def read_heartbeat(directory: AgentDirectory) -> Heartbeat | None:
-    """Return the agent's last heartbeat, None when there is none that can be read."""
-    return _read(directory.heartbeat, Heartbeat)
+    """Return the agent's last heartbeat, None when there is none that can be read.
+
+    A worker that finds no room to write sets the file's time to its monotonic clock (see heart.py): such times are
+    those of the first decades after 1970, and nobody mistakes them for a file's own.
+    """
+    beat = _read(directory.heartbeat, Heartbeat)
+    if beat is None:
+        return None
+    with suppress(OSError):
+        touched = directory.heartbeat.stat().st_mtime
+        if beat.beat < touched < _FIRST_FILE_TIME:
+            return msgspec.structs.replace(beat, beat=touched)
+    return beat
 
 
 def living_worker(directory: AgentDirectory) -> Heartbeat | None:

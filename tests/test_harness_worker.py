@@ -427,11 +427,23 @@ def test_a_heart_beats_by_itself_while_one_waits_for_git_and_not_for_ever(
 def test_a_full_disk_stops_no_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = AgentDirectory(tmp_path / "agent-1")
     agent.create()
-    heart = Heart(agent, 0.0)
+    now = [100.0]
+    heart = Heart(agent, 5.0, lambda: now[0])
     heart.tell("working")
-    monkeypatch.setattr(atomic, "replace_file", lambda *_: (_ for _ in ()).throw(NO_SPACE))
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "replace_file", lambda *_: (_ for _ in ()).throw(NO_SPACE))
+        now[0] = 107.5
+        heart.beat()
+        seen = read_heartbeat(agent)
+        assert seen is not None
+        assert (seen.beat, seen.state) == (107.5, "working"), "nothing can be written, and it is not silent"
+        agent.heartbeat.unlink()
+        heart.rest()
+    now[0] = 120.0
     heart.beat()
-    heart.rest()
+    seen = read_heartbeat(agent)
+    assert seen is not None
+    assert (seen.beat, seen.state) == (120.0, "idle")
 
 
 def test_of_two_who_make_the_landing_branch_both_get_it(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
