@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage bench clean
+.PHONY: demo test check format coverage kills clean
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -26,8 +26,9 @@ coverage: $(VENV)/installed
 	$(BIN)/coverage run -m pytest -n 0
 	$(BIN)/coverage combine -q && $(BIN)/coverage report
 
-bench: $(VENV)/installed
-	$(BIN)/python benchmarks/main_job.py
+# Random schedules of kills, by seed: each kills four times and then runs to the end.
+kills: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python tests/support/crash.py $(or $(FROM),0) $(or $(TO),20)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,7 +27,6 @@ MARK_STATE = "PARALLEL_LOOP_STATE"
 MARK_AGENT = "PARALLEL_LOOP_AGENT"
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_SECONDS = 0.005
-_HUNT_ROUNDS = 50
 _STUCK_SECONDS = 30.0  # what has not died so long after SIGKILL hangs in the kernel; we must not hang with it
 
 
@@ -104,7 +103,7 @@ def end_descendants(
     is called while it takes time.
     """
     kept = frozenset(keep)
-    return _end(lambda: _descendants(kept), grace_seconds, meanwhile, hunt=lambda: _hunt(kept))
+    return _end(lambda: _descendants(kept), grace_seconds, meanwhile)
 
 
 def end_marked(state: Path, agents: Collection[str]) -> int:
@@ -117,10 +116,7 @@ def end_marked(state: Path, agents: Collection[str]) -> int:
 
 
 def _end(
-    find: Callable[[], list[psutil.Process]],
-    grace_seconds: float,
-    meanwhile: Callable[[], object] = lambda: None,
-    hunt: Callable[[], None] = lambda: None,
+    find: Callable[[], list[psutil.Process]], grace_seconds: float, meanwhile: Callable[[], object] = lambda: None
 ) -> int:
     asked: set[int] = set()
     refused: set[int] = set()
@@ -132,7 +128,6 @@ def _end(
             return len(asked)
         if now >= deadline:
             refused |= _kill(left)
-            hunt()
         else:
             refused |= _signal([process for process in left if process.pid not in asked], signal.SIGTERM)
         asked.update(process.pid for process in left)
@@ -175,22 +170,11 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> set[int]
     return refused
 
 
-def _hunt(kept: frozenset[int]) -> None:
-    """Kill our children faster than they are replaced: a process that forks and ends at once is gone when a list of
-    all processes has been made, but its successor is our child by then.
-
-    No id is mistaken here, since only we reap: that of a child is given to nobody else before.
-    """
-    for _ in range(_HUNT_ROUNDS):
-        for pid in _children() - kept:
-            with contextlib.suppress(OSError):
-                _kill_group_of(pid)
-                os.kill(pid, signal.SIGKILL)
-            _reap(pid)
-
-
 def _descendants(kept: frozenset[int]) -> list[psutil.Process]:
-    """Return what lives below us, and reap what has ended. None of it lives when we have no child left."""
+    """Return what lives below us, and reap what has ended. None of it lives when we have no child left.
+
+    Who forks and ends at once is found by its successor, our child by then; a list of all processes comes too late.
+    """
     while ended := {pid for pid in _children() - kept if _reap(pid)}:
         pass  # while one ended, its children may have become ours
     found = []

@@ -21,6 +21,7 @@ from .records import Item
 
 BUCKET_SIZE = 1000  # names in one ready directory: listing it again after every ring stays cheap
 _SEPARATOR = "~"  # in no id, role or time
+_MOST_TAILS = 1000  # buckets whose fill is remembered
 _MOST_TRIES = 20  # somebody would have to remove the bucket between two calls every single time
 
 
@@ -56,9 +57,8 @@ class Hint(NamedTuple):
 
 
 class _Tail(NamedTuple):
-    """The bucket that was last added to: how full it is, and the age of the youngest in it."""
+    """A bucket as far as it is known: how full it is, and the age of the youngest in it."""
 
-    bucket: str
     fill: int
     youngest: str
 
@@ -68,7 +68,7 @@ class Hints:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._tails: dict[str, _Tail] = {}  # by priority
+        self._tails: dict[str, _Tail] = {}  # by bucket; `heal` comes to them in any order
 
     def offer(self, hint: Hint) -> None:
         """Put the item among the ready ones."""
@@ -92,13 +92,16 @@ class Hints:
         if not earlier:
             return age
         bucket = earlier[-1]
-        tail = self._tails.get(folder.name)
-        if tail is None or tail.bucket != bucket:
+        key = f"{folder.name}/{bucket}"
+        tail = self._tails.get(key)
+        if tail is None:
             ages = [hint.age for hint in _parsed(list_names(folder / bucket))]
-            tail = _Tail(bucket, len(ages), ages[-1] if ages else "")
+            tail = _Tail(len(ages), ages[-1] if ages else "")
         if tail.fill >= BUCKET_SIZE and age > tail.youngest:
             return age
-        self._tails[folder.name] = _Tail(bucket, tail.fill + 1, max(age, tail.youngest))
+        if len(self._tails) >= _MOST_TAILS:
+            self._tails.clear()
+        self._tails[key] = _Tail(tail.fill + 1, max(age, tail.youngest))
         return bucket
 
     def delay(self, hint: Hint, not_before: str) -> None:

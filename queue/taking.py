@@ -45,8 +45,8 @@ class Taker:
         self._view = ReadyView(queue.layout, queue.bell)
         self._marker = Marker(queue.layout, owner, durable=queue.durable)
         self._wip = dict(wip or {})
-        self._places: dict[str, Place] = {}
         self._held: set[tuple[str, int]] = set()
+        self._places: dict[tuple[str, int], Place] = {}
         self._full_roles: set[str] = set()
         self._lost: set[str] = set()
         self._next_due: str | None = ""
@@ -109,7 +109,7 @@ class Taker:
             self._lose(hint, path)
             return Answer.GONE
         if place is not None:
-            self._places[hint.id] = place
+            self._places[hint.id, hint.number] = place
         with contextlib.suppress(OSError):  # the claim is made; `heal` makes the hint
             queue.hints.move_to_working(hint, path)
         return Answer.TAKEN
@@ -157,7 +157,7 @@ class Taker:
         self._held.discard((hint.id, hint.number))
         with contextlib.suppress(OSError):
             self._queue.hints.unmark_working(hint)
-        place = self._places.pop(hint.id, None)
+        place = self._places.pop((hint.id, hint.number), None)
         if place is not None:
             place.leave()
             self._queue.bell.ring()  # whoever passed over this role may look again

@@ -262,6 +262,8 @@ def test_who_asks_waits_for_an_answer_and_gets_it(tmp_path: Path) -> None:
     )})  # fmt: skip
     record = shop.work("one", prompt="Serve.")
     assert (record.kind, record.outcome, record.why) == ("waiting", "asked", "Which port?")
+    log = shop.project.state.agent("agent-1").attempt_log("one", 2)
+    log.with_suffix(".ask").write_text("of an item of that name in an earlier queue")
     assert record.branch == BRANCH
     shop.project.queue.append(shop.entry("one"), Record(kind="answered", at=shop.project.queue.now(), text="8080"))
     worker = shop.worker()

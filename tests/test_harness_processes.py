@@ -109,6 +109,7 @@ def test_a_name_that_imitates_the_process_table_is_read_correctly(mark: Mark, tm
 
 def test_descendants_end_politely_when_they_can(mark: Mark, tmp_path: Path, others: list[int]) -> None:
     child = started(mark, tmp_path / "said", program("polite", tmp_path / "said"))
+    eventually(lambda: (tmp_path / "said").read_text() == "ready")
     assert end_descendants(10.0, others) == 1
     assert (tmp_path / "said").read_text() == "SIGTERM"
     assert mark.living() == []
@@ -142,8 +143,27 @@ def test_who_forks_faster_than_we_look_is_caught(mark: Mark, tmp_path: Path, oth
     hopper = started(mark, tmp_path / "said", program("hopper", tmp_path / "said", way))
     end_descendants(0.0, others)
     assert mark.living() == []
-    assert (tmp_path / "said").read_text() == "ready"
+    assert (tmp_path / "said").read_text() != "nobody caught me"
     hopper.wait()
+
+
+def test_a_child_that_appears_when_its_parent_is_reaped_is_not_overlooked(
+    mark: Mark, others: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reap, later = processes._reap, []
+
+    def reap_and_inherit(pid: int) -> bool:
+        if not later and pid == parent.pid:
+            later.append(start(mark))  # as if it had been the parent's
+        return reap(pid)
+
+    parent = start(mark, ("true",))
+    eventually(lambda: not mark.living())
+    monkeypatch.setattr(processes, "_reap", reap_and_inherit)
+    assert end_descendants(0.0, others) == 1
+    assert mark.living() == []
+    for child in (parent, *later):
+        child.wait()
 
 
 def test_somebody_elses_process_is_not_waited_for(
@@ -172,7 +192,6 @@ def test_what_does_not_die_is_given_up(mark: Mark, others: list[int], monkeypatc
     monkeypatch.setattr(processes, "_STUCK_SECONDS", 0.05)
     with monkeypatch.context() as patch:  # as with what hangs in the kernel
         patch.setattr(processes, "_kill", lambda found: set())
-        patch.setattr(processes, "_hunt", lambda kept: None)
         end_descendants(0.0, others, meanwhile=lambda: calls.append(1))
     assert calls, "somebody can go on beating meanwhile"
     child.kill()

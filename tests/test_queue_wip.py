@@ -59,6 +59,20 @@ def test_a_cancelled_claim_keeps_its_place_until_its_worker_lets_go(queue) -> No
     assert other.take().item.id == "b2"
 
 
+def test_a_taker_that_takes_a_cancelled_and_retried_item_again_gives_both_places_back(queue) -> None:
+    add(queue, "b1", role="builder")
+    taker = make_taker(queue, wip={"builder": 2})
+    first = taker.take()
+    append(queue, "b1", "cancelled")
+    append(queue, "b1", "retried")
+    second = taker.take()
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert not end(queue, taker, first)
+    assert end(queue, taker, second)
+    queue.add([an_item("b2", role="builder"), an_item("b3", role="builder")])
+    assert [claim.item.id for claim in iter(make_taker(queue, "agent-2", {"builder": 2}).take, None)] == ["b2", "b3"]
+
+
 def test_a_failing_link_gives_the_place_back(queue, monkeypatch) -> None:
     add(queue, "b1", role="builder")
     taker = make_taker(queue, wip=LIMIT)

@@ -94,6 +94,8 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "adopted": _with("worker of an earlier coordinator found alive, pid", "pid"),
     "died": _said("worker died"),
     "killed": _said("worker killed"),
+    "hindered": _said("something is in the way; it is tried again"),
+    "restored": _said("the landing branch was put back"),
     "gave-up": _said("given up: its workers die again and again"),
     "taken-back": _said("taken back from a dead worker"),
     "target-followed": _followed,
