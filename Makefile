@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills clean
+.PHONY: demo test check format coverage kills bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -29,6 +29,9 @@ coverage: $(VENV)/installed
 # Random schedules of kills, by seed: each kills four times and then runs to the end.
 kills: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python tests/support/crash.py $(or $(FROM),0) $(or $(TO),20)
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/overhead.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -175,10 +175,10 @@ def _descendants(kept: frozenset[int]) -> list[psutil.Process]:
 
     Who forks and ends at once is found by its successor, our child by then; a list of all processes comes too late.
     """
-    while ended := {pid for pid in _children() - kept if _reap(pid)}:
-        pass  # while one ended, its children may have become ours
+    for pid in _children() - kept:
+        _reap(pid)
     found = []
-    for pid in _children() - kept - ended:
+    for pid in _children() - kept:  # again: the children of what ended have become ours
         with contextlib.suppress(psutil.Error):
             child = psutil.Process(pid)
             found += [child, *child.children(recursive=True)]
