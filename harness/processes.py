@@ -196,12 +196,10 @@ def _children() -> set[int]:
     return found
 
 
-def _reap(pid: int) -> bool:
-    """Take the exit status of our child if it has ended; True when it is gone."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
+def _reap(pid: int) -> None:
+    """Take the exit status of our child if it has ended."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _marked(state: str, agents: set[str]) -> list[psutil.Process]:

@@ -152,10 +152,10 @@ def test_a_child_that_appears_when_its_parent_is_reaped_is_not_overlooked(
 ) -> None:
     reap, later = processes._reap, []
 
-    def reap_and_inherit(pid: int) -> bool:
+    def reap_and_inherit(pid: int) -> None:
         if not later and pid == parent.pid:
             later.append(start(mark))  # as if it had been the parent's
-        return reap(pid)
+        reap(pid)
 
     parent = start(mark, ("true",))
     eventually(lambda: not mark.living())
