@@ -25,6 +25,7 @@ from parallel_loop.queue.survey import Survey
 
 _AGENT = "agent-1"
 _IDLE_SECONDS = 0.1
+_HEAL_EVERY = 100  # idle waits: who adds an item can be killed before its hint is made
 
 
 class LoopOrders(Orders):
@@ -75,12 +76,17 @@ def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], 
 def _loop(project: Project, target: str, orders: Orders, until_drained: Survey | None) -> None:
     lander = Lander(project, target, orders)
     worker = Worker(project, _AGENT, target, orders)
+    waits = 0
     try:
         while not orders.finishing:
             worked = worker.work_once()
             lander.land_all()
             if worked:
+                waits = 0
                 continue
+            waits += 1
+            if waits % _HEAL_EVERY == 0:
+                heal(project.queue, project.retry)
             if until_drained is not None:
                 until_drained.refresh()
                 if until_drained.is_drained():

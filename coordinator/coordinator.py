@@ -31,6 +31,7 @@ from .status import StatusWriter
 _TURN_SECONDS = 0.2  # how soon a request is noticed; deaths and signals are noticed at once
 _SHARE = 50  # looking at the queue and publishing take a fiftieth of the time at most: a large queue waits longer
 _LONGEST_SECONDS = 3.0  # but never so seldom that status.json counts as old
+_OVERLOOKED_SECONDS = 5.0  # an idle worker needs a tenth of a second to take what is ready
 _STAGES: tuple[Ending, ...] = ("", "finish", "stop")
 _TO_DO: tuple[State, ...] = ("ready", "delayed", "working")
 
@@ -59,6 +60,7 @@ class Coordinator:
         self._status = StatusWriter(project, self._survey, display)
         self._heard = b""
         self._not_before = 0.0
+        self._busy_at = time.monotonic()
         self._last_turn = time.monotonic()
         self._hindrance = ""
 
@@ -157,7 +159,17 @@ class Coordinator:
         self._survey.refresh()
         self._counts = self._survey.counts()
         self._heard = heard
+        self._heal_what_is_overlooked()
         return True
+
+    def _heal_what_is_overlooked(self) -> None:
+        """Items that are ready while nobody works have lost their hint: who added them was killed before making it."""
+        now = time.monotonic()
+        if not self._counts["ready"] or self._counts["working"] or self._wanted.paused or self._ending:
+            self._busy_at = now
+        elif now - self._busy_at > _OVERLOOKED_SECONDS:
+            self._crew.heal()
+            self._busy_at = now
 
     def _decide_ending(self) -> None:
         asked = max(self._signals.stage, _STAGES.index(self._wanted.ending))

@@ -86,6 +86,10 @@ class Crew:
         names = {*self._project.state.agent_names(), LANDER}
         dead = {name for name in names if not self._adopt(name) and not is_place_taken(self._project.state, name)}
         end_marked(self._project.state.root, dead)
+        self.heal()
+
+    def heal(self) -> None:
+        """Finish what was left half done in the queue, and take back what the dead held."""
         for entry in heal(self._project.queue, self._project.retry):
             self._tell_taken_back(entry)
 

@@ -17,6 +17,7 @@ from parallel_loop.coordinator.control import request
 from parallel_loop.coordinator.run import Lines, find_target
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.settings import ConfigError
+from parallel_loop.queue.records import Item
 from support.landing import landed_items
 from support.repository import git
 from support.runs import (
@@ -127,9 +128,12 @@ def test_a_second_coordinator_is_refused_and_changes_nothing(tmp_path: Path) -> 
     with running(project, "--agents", "1") as run:
         eventually(lambda: run.agent("agent-1"), PATIENCE_SECONDS)
         before = run.snapshot().coordinator.pid
-        with running(project, "--drain") as second:
-            assert second.wait() == 3
-            assert f"pid {run.process.pid}" in second.output
+        argv = [sys.executable, "-P", "-m", "parallel_loop.coordinator", "run", "--drain"]
+        second = subprocess.run(
+            argv, cwd=project.root, env=dict(project.environ), capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 3
+        assert f"pid {run.process.pid}" in second.stderr
         assert run.process.poll() is None
         assert run.snapshot().coordinator.pid == before == run.process.pid
 
@@ -504,3 +508,12 @@ def test_lines_go_on_when_the_terminal_is_gone(tmp_path: Path) -> None:
             with events_file.open("a") as file:
                 file.write('{"at": "2026-01-01T00:00:00Z", "event": "running", "pid": 1}\n')
             lines.show()
+
+
+def test_an_item_whose_adder_was_killed_before_the_hint_is_found_in_a_run(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    with running(project, "--agents", "1") as run:
+        eventually(lambda: run.agent("agent-1"), PATIENCE_SECONDS)
+        item = Item(id="overlooked", title="x", added_at=project.queue.now(), command="true")
+        assert project.queue.chain.create_item(item)
+        eventually(lambda: states(project) == {"overlooked": "done"}, PATIENCE_SECONDS)
