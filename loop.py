@@ -16,8 +16,9 @@ from parallel_loop.coordinator.crew import is_place_taken
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.coordinator.target_report import LANDER
+from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.processes import end_marked, own_identity
+from parallel_loop.harness.processes import end_marked
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.worker import Worker
 from parallel_loop.queue.healing import heal

@@ -14,7 +14,7 @@ import contextlib
 import time
 from typing import Protocol
 
-from ..harness.processes import own_identity
+from ..harness.identity import own_identity
 from ..harness.project import Project
 from ..queue.records import State
 from ..queue.survey import Survey

@@ -12,7 +12,8 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ..harness.processes import Identity, exit_descriptor, is_alive
+from ..harness.identity import Identity, is_alive
+from ..harness.processes import exit_descriptor
 from ..harness.state import AgentDirectory, Heartbeat, read_heartbeat
 from .lifecycle import PlaceState
 

@@ -12,7 +12,7 @@ import msgspec
 
 from ..queue import atomic
 from ..queue.clock import utc_now
-from .processes import own_identity
+from .identity import own_identity
 from .state import AgentDirectory, Heartbeat
 
 _LONGEST_SECONDS = 1800.0  # three times what one git command may take; what takes longer hangs

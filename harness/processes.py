@@ -1,8 +1,7 @@
-"""Processes: who they are, whether they live, and how a whole tree of them ends. The only door to psutil.
+"""Processes: noticing their end, ending a whole tree of them, what they use. The door to psutil (with identity.py).
 
 Guarantees: no process is signalled that is not a descendant of the caller or does not carry the mark of
-this repository's agent in its environment (or descends from one that does); a recycled process id is never
-mistaken for the old process, nor a process for another because somebody set the clock.
+this repository's agent in its environment (or descends from one that does).
 
 Assumes: Linux for the whole of it (subreaper, pidfd). Elsewhere a daemon that left its parents can escape
 `end_descendants`, and exits are noticed by looking now and then. A process of another user (started with sudo)
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import os
 import signal
 import time
@@ -28,54 +26,6 @@ MARK_AGENT = "PARALLEL_LOOP_AGENT"
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_SECONDS = 0.005
 _STUCK_SECONDS = 30.0  # what has not died so long after SIGKILL hangs in the kernel; we must not hang with it
-
-
-class Identity(NamedTuple):
-    """A process by what no other can have: id, start (on Linux, seconds since boot) and boot."""
-
-    pid: int
-    process_start: float
-    boot: str
-
-
-@functools.cache
-def boot_id() -> str:
-    """Return what tells this boot of the machine from every other."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"boot-{psutil.boot_time():.0f}"
-
-
-def own_identity() -> Identity:
-    seen = _look_up(os.getpid())
-    assert seen is not None, "we live"
-    return Identity(os.getpid(), seen[0], boot_id())
-
-
-def is_alive(identity: Identity) -> bool:
-    """Tell whether exactly this process runs (a zombie does not)."""
-    seen = _look_up(identity.pid) if identity.boot == boot_id() else None
-    if seen is None:
-        return False
-    start, is_zombie = seen
-    return abs(start - identity.process_start) < 0.005 and not is_zombie  # less than one clock tick
-
-
-def _look_up(pid: int) -> tuple[float, bool] | None:
-    """Return when the process started and whether it is a zombie, None when there is none."""
-    if not Path("/proc/self/stat").exists():
-        try:
-            process = psutil.Process(pid)
-            return process.create_time(), process.status() == psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return None
-    # Not psutil's create_time: that is wall-clock time, and another one after the clock was set or drifted.
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold anything
-    return int(fields[19]) / os.sysconf("SC_CLK_TCK"), fields[0] == b"Z"
 
 
 def exit_descriptor(pid: int) -> int | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from ..queue import atomic
 from ..queue.clock import utc_now
-from .processes import Identity, is_alive
+from .identity import Identity, is_alive
 
 DIRECTORY = ".parallel-loop"
 CONFIG_NAME = "parallel-loop.yaml"

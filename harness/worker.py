@@ -18,9 +18,10 @@ from ..worktrees.repository import Repository
 from .attempt import NO_FAULT_OF_THE_PROGRAM, Attempt
 from .child import hold_for_life, serve
 from .heart import Heart
+from .identity import own_identity
 from .orders import Orders
 from .outcome import NO_ROOM
-from .processes import become_subreaper, end_marked, own_identity
+from .processes import become_subreaper, end_marked
 from .project import Project
 from .shortage import once_there_is_room
 from .workplace import Workplace

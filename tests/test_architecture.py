@@ -23,7 +23,7 @@ MAY_IMPORT = {
 DOORS = {
     "git": ("worktrees/git.py",),
     "yaml": ("harness/documents.py",),
-    "psutil": ("harness/processes.py",),
+    "psutil": ("harness/processes.py", "harness/identity.py"),
     "rich": ("coordinator/",),
 }
 ATOMIC_CALLS = {"link", "replace", "fsync", "fdatasync", "symlink", "renames"}

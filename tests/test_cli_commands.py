@@ -20,7 +20,8 @@ from parallel_loop.coordinator.commands.harmless import Harmless
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.harness.child import hold_for_life
-from parallel_loop.harness.processes import MARK_AGENT, MARK_STATE, own_identity
+from parallel_loop.harness.identity import own_identity
+from parallel_loop.harness.processes import MARK_AGENT, MARK_STATE
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record

@@ -161,7 +161,7 @@ def test_a_current_directory_that_was_deleted_is_said(tmp_path: Path) -> None:
 def test_following_a_log_shows_it_on_a_terminal_without_steering_it_and_ends_with_ctrl_c(
     root: Path,
 ) -> None:
-    from parallel_loop.harness.processes import own_identity
+    from parallel_loop.harness.identity import own_identity
     from parallel_loop.harness.project import Project
     from parallel_loop.queue.markers import Owner
     from parallel_loop.queue.taking import Taker

@@ -14,7 +14,7 @@ import pytest
 
 from parallel_loop.coordinator.place import Place, Process
 from parallel_loop.harness.heart import Heart
-from parallel_loop.harness.processes import Identity, boot_id, own_identity
+from parallel_loop.harness.identity import Identity, boot_id, own_identity
 from parallel_loop.harness.state import AgentDirectory
 from support.waiting import eventually
 

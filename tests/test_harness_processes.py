@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from parallel_loop.harness import identity as whose
 from parallel_loop.harness import processes
+from parallel_loop.harness.identity import is_alive, own_identity
 from parallel_loop.harness.processes import (
     MARK_AGENT,
     MARK_STATE,
@@ -20,8 +22,6 @@ from parallel_loop.harness.processes import (
     end_descendants,
     end_marked,
     exit_descriptor,
-    is_alive,
-    own_identity,
     usage_of_tree,
 )
 from support.harness import Mark, program
@@ -81,7 +81,7 @@ def test_a_process_has_the_same_identity_where_there_is_no_proc(monkeypatch: pyt
 
 def test_a_zombie_is_dead_and_its_end_is_told(mark: Mark) -> None:
     child = start(mark)
-    seen = processes._look_up(child.pid)
+    seen = whose._look_up(child.pid)
     assert seen is not None
     identity = own_identity()._replace(pid=child.pid, process_start=seen[0])
     assert is_alive(identity)
@@ -100,7 +100,7 @@ def test_a_name_that_imitates_the_process_table_is_read_correctly(mark: Mark, tm
     hostile.symlink_to("/bin/sleep")
     child = start(mark, (str(hostile), "600"))
     eventually(lambda: Path(f"/proc/{child.pid}/comm").read_text().startswith(")"))
-    seen = processes._look_up(child.pid)
+    seen = whose._look_up(child.pid)
     assert seen is not None
     assert not seen[1]
     child.kill()

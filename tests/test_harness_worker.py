@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness import attempt, child, processes, setting_up
+from parallel_loop.harness import attempt, child, identity, processes, setting_up
 from parallel_loop.harness.heart import Heart
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.setting_up import ensure_landing_branch, landing_tip
@@ -392,7 +392,7 @@ def test_a_heart_beats_when_it_is_due_and_tells_changes_at_once(tmp_path: Path) 
     assert (read().beat, read().progress, read().item, read().attempt) == (105.0, 104.0, "one", 2)
     heart.rest(failed=1)
     assert (read().state, read().item, read().progress, read().failed) == ("idle", None, None, 1)
-    assert read().identity == processes.own_identity()
+    assert read().identity == identity.own_identity()
     agent.heartbeat.write_text("{")
     assert read_heartbeat(agent) is None
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 
 from ...harness.child import PlaceTaken, hold_for_life
-from ...harness.processes import end_marked, own_identity
+from ...harness.identity import own_identity
+from ...harness.processes import end_marked
 from ...harness.project import Project
 from ...harness.state import AgentDirectory
 from ...queue.healing import heal

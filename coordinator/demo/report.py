@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...harness.processes import end_marked, is_alive
+from ...harness.identity import is_alive
+from ...harness.processes import end_marked
 from ...harness.project import Project
 from ...harness.state import read_heartbeat
 from ...queue.records import Entry
