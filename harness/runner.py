@@ -25,6 +25,7 @@ POLITE_SECONDS = 10.0  # between SIGTERM and SIGKILL for a program that has to e
 LEFTOVER_SECONDS = 1.0  # the same for what a program left running when it ended by itself
 _LOOK_SECONDS = 0.25  # how soon a cancelled item is noticed; also how soon an exit is, without pidfd
 MAX_LOG_BYTES = 20_000_000
+_MOST_CATCHING_UP = 100  # reads while a command prints faster than the end of its output can be read
 _TAIL_BYTES = 8192
 _TAIL_LINES = 20
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
@@ -153,7 +154,8 @@ def _wait(process: subprocess.Popen[bytes], job: Job, orders: Orders, pulse: Cal
 def bound_log(path: Path) -> None:
     """Cut the middle out of a log that is too long; its beginning and its end say most.
 
-    The command may go on writing: it appends, so what it writes next goes to the new end.
+    The command may go on writing: it appends, so what it writes next goes to the new end. What it writes in the
+    microseconds between the last read and the cut is lost.
     """
     try:
         size = path.stat().st_size
@@ -162,6 +164,11 @@ def bound_log(path: Path) -> None:
         with path.open("r+b") as log:
             log.seek(size - MAX_LOG_BYTES // 2)
             end = log.read(MAX_LOG_BYTES // 2)
+            for _ in range(_MOST_CATCHING_UP):
+                more = log.read(MAX_LOG_BYTES // 2)
+                if not more:
+                    break
+                end = (end + more)[-MAX_LOG_BYTES // 2 :]
             log.truncate(MAX_LOG_BYTES // 4)
         with path.open("ab") as log:
             log.write(b"\n[... the middle of the output was left out here by parallel-loop ...]\n" + end)
