@@ -65,7 +65,10 @@ class Coordinator:
         self._hindrance = ""
 
     def run(self) -> int:
-        """Run until there is nothing left to do or somebody ends it; return the exit code. Raises AlreadyRunning."""
+        """Run until there is nothing left to do or somebody ends it; return the exit code.
+
+        Raises AlreadyRunning, StateGone.
+        """
         state = self._project.state
         state.create()
         lock = CoordinatorLock(state.coordinator_lock, *own_identity())
@@ -76,6 +79,7 @@ class Coordinator:
                     self._begin(lock)
                     while not self._is_over():
                         self._turn()
+                        lock.check()
                 finally:
                     self._leave()
             return self._exit_code()

@@ -176,8 +176,13 @@ class Crew:
                 beat_age_seconds=None if beat is None else now - beat.beat,
                 monitor_gap_seconds=self._attendance.missed_since(place.process.started if beat is None else beat.beat),
             )
-            if diagnose(seen, self._project.config.health.silent_seconds) == "silent":
+            if diagnose(seen, self._patience_seconds(place)) == "silent":
                 self.happen(place, Event.SILENT)
+
+    def _patience_seconds(self, place: Place) -> float:
+        """How long the process there may be silent: not long when it was told to stop, and may be unable to hear it."""
+        silent_seconds = self._project.config.health.silent_seconds
+        return min(silent_seconds, _GRACE_SECONDS) if place.state is PlaceState.STOPPING else silent_seconds
 
     def _end_leftovers(self, dead: set[str]) -> None:
         """End what dead workers left running: our children now, or nobody's if the worker was not our child."""

@@ -38,9 +38,8 @@ CODES = {
     **dict.fromkeys(("AlreadyRunning", "PlaceTaken"), RUNNING),
     **dict.fromkeys(("BareRepository", "EmptyRepository", "NotARepository"), ENVIRONMENT),
     **dict.fromkeys(("ForeignDirectory", "GitError", "GitMissing", "GitTooOld", "WorktreeGone"), ENVIRONMENT),
-    **dict.fromkeys(
-        ("ImportUnfinished", "LockTimeout", "NewerFormat", "NoHardLinks", "NoPlace", "Unreadable"), ENVIRONMENT
-    ),
+    **dict.fromkeys(("ImportUnfinished", "LockTimeout", "NewerFormat", "NoHardLinks"), ENVIRONMENT),
+    **dict.fromkeys(("NoPlace", "StateGone", "Unreadable"), ENVIRONMENT),
 }
 _REMEDIES = {
     errno.ENOSPC: "make room on the disk, then run this again",

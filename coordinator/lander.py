@@ -96,6 +96,8 @@ class Lander:
             if entry is None or entry.last is None or entry.last.kind != "landing":
                 queue.hints.unmark_landing(item_id)
                 continue
+            if self._keeper.branch_checked_out():  # told of by the keeper's next look
+                return False
             self._heart.tell("landing", item=item_id, attempt=entry.attempts)
             self._land_or_send_back(entry, entry.last)
             self._heart.rest(done=1)

@@ -40,10 +40,21 @@ class AlreadyRunning(Exception):
         self.holder = holder
 
 
+class StateGone(Exception):
+    """The state directory was removed while a coordinator ran on it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} was removed or replaced during the run, and the queue with it; everything was stopped. "
+            "What had been committed is on its branches; add the items again"
+        )
+
+
 class CoordinatorLock:
     """The lock, taken. Raises AlreadyRunning."""
 
     def __init__(self, path: Path, pid: int, process_start: float, boot: str) -> None:
+        self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self.holder = Holder(pid, process_start, boot, utc_now())
         if not self._take():
@@ -61,6 +72,16 @@ class CoordinatorLock:
             else:
                 return True
         return False
+
+    def check(self) -> None:
+        """Raise StateGone when the file that we hold is not the one at its path any more."""
+        try:
+            there, held = self._path.stat(), os.fstat(self._descriptor)
+            if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino):
+                return
+        except FileNotFoundError:
+            pass
+        raise StateGone(self._path.parent)
 
     def close(self) -> None:
         os.ftruncate(self._descriptor, 0)

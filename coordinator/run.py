@@ -56,6 +56,11 @@ def find_target(project: Project) -> str:
         raise ConfigError(
             source, None, "target", f"{target} is one of our own branches; name yours with `target: BRANCH`"
         )
+    for checkout in repository.checkouts_of(LANDING_BRANCH):
+        problem = (
+            f"{LANDING_BRANCH} is ours to move and is checked out in {checkout.path}; `git switch` to another there"
+        )
+        raise ConfigError(source, None, "target", problem)
     if repository.branch_tip(_OURS) is not None:  # git keeps no branch beside a folder of branches of that name
         problem = (
             f"there is a branch {_OURS!r}, and ours are called {_OURS}/…; `git branch -m {_OURS} OTHER` frees the name"

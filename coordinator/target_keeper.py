@@ -11,7 +11,7 @@ import time
 
 from ..harness.project import Project
 from ..worktrees.errors import GitError
-from ..worktrees.landing import Conflict, LandingBranch
+from ..worktrees.landing import LANDING_BRANCH, Conflict, LandingBranch
 from ..worktrees.locks import LockTimeout
 from ..worktrees.recycle import RecycleFailed
 from ..worktrees.repository import Repository
@@ -41,7 +41,7 @@ class TargetKeeper:
         """Let the target follow, after merging in what the user committed there, and report how it stands."""
         self._next_look = time.monotonic() + _LOOK_SECONDS
         try:
-            result = self._follow()
+            result = self.branch_checked_out() or self._follow()
             if isinstance(result, Diverged):
                 result = self._merge(result.target_tip) or self._follow()
         except (GitError, LockTimeout, RecycleFailed) as error:
@@ -49,6 +49,15 @@ class TargetKeeper:
             result = Blocked(f"git could not do it: {error}", f"git -C {where} status")
         if not isinstance(result, Diverged):  # committed to once more in between: there is nothing to say yet
             self._report(result)
+
+    def branch_checked_out(self) -> Blocked | None:
+        """Blocked while somebody has the landing branch checked out: if it moved, their next commit would undo work."""
+        for checkout in self._repository.checkouts_of(LANDING_BRANCH):
+            where = shlex.quote(str(checkout.path))
+            return Blocked(
+                f"{LANDING_BRANCH} is checked out in {where}, so nothing can land", f"git -C {where} switch --detach"
+            )
+        return None
 
     def _follow(self) -> Followed | Blocked | Diverged:
         return follow(self._repository, self._target, self._branch.tip())

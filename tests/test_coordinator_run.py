@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -517,3 +518,58 @@ def test_an_item_whose_adder_was_killed_before_the_hint_is_found_in_a_run(tmp_pa
         item = Item(id="overlooked", title="x", added_at=project.queue.now(), command="true")
         assert project.queue.chain.create_item(item)
         eventually(lambda: states(project) == {"overlooked": "done"}, PATIENCE_SECONDS)
+
+
+def test_a_state_directory_removed_in_a_run_ends_it_with_one_line_and_nothing_running(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    add(project, "long", "sleep 1000")
+    with running(project, "--agents", "1") as run:
+        eventually(lambda: "working" in states(project).values(), PATIENCE_SECONDS)
+        shutil.rmtree(project.state.root, ignore_errors=True)
+        assert run.wait() == 4
+        assert "was removed or replaced during the run" in run.output
+        assert "Traceback" not in run.output
+        assert living(project) == []
+
+
+def test_worktrees_removed_between_items_are_made_again(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    with running(project, "--agents", "1") as run:
+        eventually(lambda: {"agent-1", "landing"} <= {p.name for p in project.worktrees.glob("*")}, PATIENCE_SECONDS)
+        eventually(lambda: (agent := run.agent("agent-1")) and agent.state == "idle", PATIENCE_SECONDS)
+        shutil.rmtree(project.worktrees)
+        add(project, "one", max_attempts=1)
+        eventually(lambda: states(project) == {"one": "done"}, PATIENCE_SECONDS)
+
+
+def test_a_worker_that_cannot_hear_the_order_to_stop_is_killed(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    add(project, "long", "sleep 1000")
+    with running(project, "--agents", "1") as run:
+        eventually(lambda: "working" in states(project).values(), PATIENCE_SECONDS)
+        agent = run.agent("agent-1")
+        assert agent is not None
+        assert agent.pid is not None
+        os.kill(agent.pid, signal.SIGSTOP)
+        run.send(signal.SIGINT)
+        eventually(lambda: run.snapshot().coordinator.state == "finishing", PATIENCE_SECONDS)
+        run.send(signal.SIGINT)
+        assert run.wait() == 130
+        assert living(project) == []
+
+
+def test_nothing_lands_while_the_landing_branch_is_checked_out(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    assert drain(project) == 0
+    git(project.root, "switch", "--quiet", "parallel-loop/landed")
+    with pytest.raises(ConfigError, match="one of our own branches"):
+        find_target(project)
+    git(project.root, "switch", "--quiet", "main")
+    with running(project, "--agents", "1") as run:
+        eventually(lambda: run.agent("agent-1"), PATIENCE_SECONDS)
+        git(project.root, "switch", "--quiet", "parallel-loop/landed")
+        add(project, "one")
+        eventually(lambda: "is checked out in" in str(run.snapshot().target.blocked), PATIENCE_SECONDS)
+        assert git(project.root, "status", "--porcelain") == ""
+        git(project.root, "switch", "--quiet", "main")
+        eventually(lambda: states(project) == {"one": "done"}, PATIENCE_SECONDS)

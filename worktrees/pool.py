@@ -63,6 +63,7 @@ class Pool:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a worktree: letters, digits, '.', '_' and '-'")
         path = self.directory / name
+        self.directory.mkdir(parents=True, exist_ok=True)  # somebody may have removed it since
         with hold(self._lock_path):
             admin = self._find(name, path) or self._adopt(name, path) or self._make(name, path)
             self._making(name).unlink(missing_ok=True)  # from now on what is in the worktree may be work
