@@ -22,6 +22,7 @@ from pathlib import Path
 from ..harness.child import PLACE_TAKEN, PlaceTaken, hold_for_life
 from ..harness.processes import become_subreaper, end_descendants, end_marked
 from ..harness.project import Project
+from ..harness.shortage import is_shortage
 from ..harness.state import StateDirectory, living_worker
 from ..queue.healing import heal, take_back_from_the_dead
 from ..queue.records import Entry
@@ -220,12 +221,22 @@ class Crew:
     def _start(self, place: Place) -> None:
         try:
             place.start(scrub(self._project.environ), self._project.root)
-        except OSError as error:  # no processes or descriptors left: try again later
-            place.note = f"could not be started: {error.strerror}"
-            place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
+        except OSError as error:
+            self._put_off(place, error)
             return
         assert place.process is not None
         self._project.state.record_event("started", agent=place.name, pid=place.process.pid)
+
+    def _put_off(self, place: Place, error: OSError) -> None:
+        """Try again later; what is no shortage of the moment does not pass by itself, and is tried only so often."""
+        place.note = f"could not be started: {error}"
+        place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
+        if is_shortage(error):
+            return
+        place.deaths_in_a_row += 1
+        if place.deaths_in_a_row > self._project.config.health.restarts:
+            place.state = PlaceState.FAILING
+            self._project.state.record_event("gave-up", agent=place.name, why=place.note)
 
     def _kill(self, place: Place, process: Process) -> None:
         process.send(signal.SIGKILL)

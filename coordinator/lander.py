@@ -119,6 +119,12 @@ class Lander:
             self._restore_branch()
             landed = self._land(entry, handed)
         except (GitError, RecycleFailed, OutsideTree) as error:
+            if isinstance(error, GitError) and self._keeper.note_obstacle(error):
+                self.look_at_target()
+                self._orders.wait(
+                    _FAULT_PAUSE_SECONDS
+                )  # and again: the work is done, it must not be done twice for this
+                return
             self._faults[entry.item.id] += 1
             gone = handed.commit is None or self._repository.resolve(handed.commit) is None
             if gone or self._faults[entry.item.id] >= _MOST_FAULTS:  # the others must not wait for it any longer
@@ -127,6 +133,7 @@ class Lander:
                 self._orders.wait(_FAULT_PAUSE_SECONDS)
             return
         self._faults.pop(entry.item.id, None)
+        self._keeper.note_obstacle(None)
         if landed:
             self._keeper.look()
 

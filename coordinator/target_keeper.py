@@ -6,6 +6,7 @@ go on is reported with the one command that frees it, and landing goes on meanwh
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 
@@ -19,6 +20,7 @@ from ..worktrees.target import Blocked, Diverged, Followed, follow
 from .checking import Checker
 from .target_report import TargetReport, write_target
 
+_LEFT_LOCK = re.compile(r"Unable to create '(.+\.lock)': File exists")
 _LOOK_SECONDS = 3.0  # how soon the user's own commits on the target are noticed
 
 
@@ -31,7 +33,17 @@ class TargetKeeper:
         self._project, self._target = project, target
         self._repository, self._branch, self._checker = repository, branch, checker
         self._rejection: tuple[str, Blocked] | None = None
+        self._obstacle: Blocked | None = None
         self._next_look = 0.0
+
+    def note_obstacle(self, error: GitError | None) -> bool:
+        """Remember a lock file that a killed git left in the repository, or that it has gone; False if it is none."""
+        found = _LEFT_LOCK.search(error.stderr) if error is not None else None
+        self._obstacle = None
+        if found is not None:
+            why = f"{found[1]} is in the way, so nothing can land; a git that was killed may have left it there"
+            self._obstacle = Blocked(why, f"rm {shlex.quote(found[1])}  # if no git runs in the repository")
+        return found is not None
 
     def is_due(self) -> bool:
         """Whether the last look was long enough ago."""
@@ -41,7 +53,7 @@ class TargetKeeper:
         """Let the target follow, after merging in what the user committed there, and report how it stands."""
         self._next_look = time.monotonic() + _LOOK_SECONDS
         try:
-            result = self.branch_checked_out() or self._follow()
+            result = self.branch_checked_out() or self._obstacle or self._follow()
             if isinstance(result, Diverged):
                 result = self._merge(result.target_tip) or self._follow()
         except (GitError, LockTimeout, RecycleFailed) as error:

@@ -573,3 +573,35 @@ def test_nothing_lands_while_the_landing_branch_is_checked_out(tmp_path: Path) -
         assert git(project.root, "status", "--porcelain") == ""
         git(project.root, "switch", "--quiet", "main")
         eventually(lambda: states(project) == {"one": "done"}, PATIENCE_SECONDS)
+
+
+def test_a_lock_that_a_killed_git_left_is_reported_and_no_work_is_done_twice(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    lock = project.root / ".git" / "packed-refs.lock"
+    with running(project, "--agents", "1") as run:
+        add(project, "one", f"touch {lock}; echo 1 > one.txt", max_attempts=1)
+        eventually(lambda: "packed-refs.lock is in the way" in str(run.snapshot().target.blocked), PATIENCE_SECONDS)
+        assert any(f"rm {lock}" in str(need.next) for need in run.snapshot().attention)
+        lock.unlink()
+        eventually(lambda: states(project) == {"one": "done"}, PATIENCE_SECONDS)
+    assert kinds(project, "one") == ["claimed", "landing", "done"]
+
+
+def test_places_that_cannot_be_started_are_given_up_and_the_run_says_so(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r", "health: {restarts: 1}\n")
+    add(project, "one")
+    for name in ("agent-1", "landing"):
+        (project.state.agent(name).worker_log).mkdir(parents=True)
+    with running(project, "--agents", "1", "--drain") as run:
+        assert run.wait() == 1
+        assert "given up" in run.output
+    assert states(project) == {"one": "ready"}
+
+
+def test_work_goes_on_while_the_user_begins_a_branch_without_a_commit(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    git(project.root, "switch", "--quiet", "--orphan", "pages")
+    (project.root / "parallel-loop.yaml").write_text("target: main\n")
+    add(project, "one")
+    assert drain(project) == 0
+    assert states(project) == {"one": "done"}

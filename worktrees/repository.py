@@ -82,9 +82,14 @@ class Repository:
         return cls(_main_work_tree(git, start, shared), shared)
 
     def require_commit(self) -> str:
-        """The commit that is checked out; raises EmptyRepository when there is none."""
-        commit = self.resolve("HEAD")
-        if commit is None:
+        """The commit that is checked out, or that of some branch where none is (`git switch --orphan`).
+
+        Raises EmptyRepository when there is none at all.
+        """
+        commit = self.resolve("HEAD") or self.git.text(
+            "for-each-ref", "--count=1", "--format=%(objectname)", "refs/heads"
+        )
+        if not commit:
             raise EmptyRepository(self.root)
         return commit
 
