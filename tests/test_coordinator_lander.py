@@ -15,6 +15,8 @@ from parallel_loop.coordinator.target_report import read_target
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.requests import cancel
+from parallel_loop.worktrees.errors import GitError
+from parallel_loop.worktrees.landing import LandingBranch
 from support.landing import a_lander, hand_over, land, landed_items, make_branch, replay, scratch
 from support.repository import attempt_git, commit, git, write
 from support.runs import LANDER, PATIENCE_SECONDS, events, kinds, living, make_project
@@ -295,9 +297,12 @@ def test_a_fault_of_git_that_stays_does_not_stop_the_others_for_ever(
     monkeypatch.setattr("parallel_loop.coordinator.lander._FAULT_PAUSE_SECONDS", 0.0)
     project = make_project(tmp_path / "r")
     hand_over(project, "one", {"one": "1"})
-    lock = project.root / ".git" / "refs" / "heads" / "parallel-loop" / "landed.lock"
+
+    def merge(_branch: LandingBranch, commit: str, message: str) -> None:
+        raise GitError(("merge-tree", commit), project.root, 128, f"fatal: cannot read {commit}")
+
     with a_lander(project) as lander:
-        lock.touch()
+        monkeypatch.setattr(LandingBranch, "merge", merge)
         for _ in range(3):
             assert lander.land_next()
         assert not lander.land_next()
