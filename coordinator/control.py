@@ -15,6 +15,7 @@ from ..harness.project import Project
 from ..harness.settings import MAX_AGENTS
 from ..harness.state import StateDirectory
 from ..queue import atomic
+from ..queue.requests import Refused
 from .lock import Holder, read_holder
 
 Ending = Literal["", "finish", "stop"]
@@ -52,7 +53,7 @@ def write_wanted(state: StateDirectory, wanted: Wanted) -> None:
 def request(
     project: Project, *, agents: int | None = None, paused: bool | None = None, ending: Ending | None = None
 ) -> Holder:
-    """Ask the running coordinator for something and return who it is. Raises NotRunning."""
+    """Ask the running coordinator for something and return who it is. Raises NotRunning, Refused."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         holder = read_holder(project.state.coordinator_lock)
@@ -62,6 +63,10 @@ def request(
         if holder is None or time.monotonic() > deadline:
             raise NotRunning
         time.sleep(0.02)
+    if wanted.ending and not ending:
+        raise Refused(
+            f"the coordinator (pid {holder.pid}) is ending; when it has, start again with `parallel-loop run`"
+        )
     changes = {"agents": agents, "paused": paused, "ending": ending}
     changed = msgspec.structs.replace(wanted, **{key: value for key, value in changes.items() if value is not None})
     write_wanted(project.state, changed)

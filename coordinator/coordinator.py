@@ -14,6 +14,8 @@ import contextlib
 import time
 from typing import Protocol
 
+import msgspec
+
 from ..harness.identity import own_identity
 from ..harness.project import Project
 from ..queue.records import State
@@ -182,6 +184,8 @@ class Coordinator:
             asked = int(self._stuck or self._is_drained())
         if asked > _STAGES.index(self._ending):
             self._ending = _STAGES[asked]
+            self._wanted = msgspec.structs.replace(self._wanted, ending=self._ending)
+            write_wanted(self._project.state, self._wanted)  # who asks for something else is told that it ends
             self._project.state.record_event("finishing" if asked == 1 else "stopping")
 
     def _is_drained(self) -> bool:

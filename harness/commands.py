@@ -31,7 +31,8 @@ class Commands:
         prompt = compose(claim.entry)
         self._prompt_file.write_bytes(prompt.encode(errors="surrogatepass"))
         self._ask.unlink(missing_ok=True)
-        placement = Placement(claim.item, claim.attempt, branch, worktree.path, prompt, self._prompt_file)
+        answered = any(record.kind == "answered" for record in claim.entry.records)
+        placement = Placement(claim.item, claim.attempt, branch, worktree.path, prompt, self._prompt_file, answered)
         start = invocation(placement, config)
         place.heart.tell("working", program=start.program)
         role = config.roles.get(claim.item.role) if claim.item.role else None

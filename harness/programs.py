@@ -32,6 +32,7 @@ class Placement:
     worktree: Path
     prompt: str
     prompt_file: Path
+    answered: bool = False  # a person said something about the item, which is in the prompt
 
 
 def program_of(item: Item, config: Config) -> str:
@@ -60,9 +61,11 @@ def invocation(placement: Placement, config: Config) -> Invocation:
     check_runnable(item, config)
     name = program_of(item, config)
     if name == SHELL:
-        # Without a prompt of its own nothing is on standard input, not even why an earlier attempt failed: a command
-        # such as `python -` would run that.
-        return Invocation(name, ("/bin/sh", "-c", item.command or ""), prompt_on_stdin=bool(item.prompt))
+        # Without a prompt or an answer nothing is on standard input, not even why an earlier attempt failed: a
+        # command such as `python -` would run that.
+        return Invocation(
+            name, ("/bin/sh", "-c", item.command or ""), prompt_on_stdin=bool(item.prompt) or placement.answered
+        )
     program = config.programs[name]
     values = {
         "prompt": placement.prompt,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .records import ENDED, Entry, Record
+from .records import Entry, Record
 from .store import Queue
 
 
@@ -24,10 +24,10 @@ class Refused(Exception):
 
 
 def cancel(queue: Queue, item_id: str, why: str = "cancelled by a person") -> Entry:
-    """End the item, whatever it does now; a worker that has it notices and stops."""
+    """End the item, whatever it does now (a failed one is dismissed); a worker that has it notices and stops."""
 
     def decide(entry: Entry) -> Record:
-        if entry.last is not None and entry.last.kind in ENDED:
+        if entry.last is not None and entry.last.kind in {"done", "cancelled"}:
             raise Refused(f"{item_id} has ended already ({entry.last.kind}); nothing to cancel")
         return Record(kind="cancelled", at=queue.now(), why=why)
 

@@ -185,9 +185,12 @@ def test_speaking_to_the_coordinator_changes_what_is_wanted_and_nothing_else(
 
     assert [answer.code for answer in said] == [0, 0, 0]
     assert read_wanted(project.state) == Wanted(agents=5, paused=True, ending="finish")
-    cli("resume")
+    for too_late in (["resume"], ["pause"], ["scale", "2"]):
+        answer = cli(*too_late)
+        assert answer.code == 1
+        assert "is ending; when it has, start again with `parallel-loop run`" in answer.err
     assert "and ends" in cli("stop", "--now").out
-    assert read_wanted(project.state) == Wanted(agents=5, paused=False, ending="stop")
+    assert read_wanted(project.state) == Wanted(agents=5, paused=True, ending="stop")
 
 
 @pytest.mark.usefixtures("coordinator")

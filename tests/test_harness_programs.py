@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,9 @@ def test_what_cannot_be_started_says_why(config: Config, fields: dict[str, objec
     with pytest.raises(ConfigError) as caught:
         invocation(place(item(**fields)), config)
     assert problem in str(caught.value)
+
+
+def test_a_command_without_a_prompt_reads_what_a_person_answered(config: Config) -> None:
+    work = place(item(command="sh ask.sh", prompt=""))
+    assert not invocation(work, config).prompt_on_stdin
+    assert invocation(replace(work, answered=True), config).prompt_on_stdin

@@ -73,3 +73,12 @@ def test_a_request_that_loses_a_race_looks_again(queue, taker, monkeypatch) -> N
     monkeypatch.setattr(Queue, "entry", claimed_meanwhile)
     cancel(queue, "a")
     assert [record.kind for record in queue.entry("a").records] == ["claimed", "cancelled"]
+
+
+def test_a_failed_item_can_be_dismissed_and_asked_for_again(queue, taker) -> None:
+    add(queue, "a")
+    end(queue, taker, taker.take(), "failed")
+    cancel(queue, "a")
+    assert states(queue) == {"a": "cancelled"}
+    retry(queue, "a")
+    assert drain(queue, taker) == ["a"]

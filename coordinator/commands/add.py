@@ -38,8 +38,8 @@ def add(caller: Caller, /, prompt_file: str | None, as_json: bool, **options: An
 
     \b
     Example:
-      parallel-loop add 'Fix the login form: an empty password crashes it' --program mine --priority high
-      parallel-loop add --command 'make docs' --after fix-the-login-form
+      parallel-loop add 'Fix the login form: an empty password crashes it' --id fix-login --priority high
+      parallel-loop add --command 'make docs' --after fix-login
     """
     given = {name: _plain(value) for name, value in options.items() if value not in (None, ())}
     if prompt_file is not None:
