@@ -25,6 +25,7 @@ POLITE_SECONDS = 10.0  # between SIGTERM and SIGKILL for a program that has to e
 LEFTOVER_SECONDS = 1.0  # the same for what a program left running when it ended by itself
 _LOOK_SECONDS = 0.25  # how soon a cancelled item is noticed; also how soon an exit is, without pidfd
 MAX_LOG_BYTES = 20_000_000
+_WHILE_IT_RUNS = 10  # times MAX_LOG_BYTES may be there before the middle goes
 _MOST_CATCHING_UP = 100  # reads while a command prints faster than the end of its output can be read
 _TAIL_BYTES = 8192
 _TAIL_LINES = 20
@@ -143,7 +144,7 @@ def _wait(process: subprocess.Popen[bytes], job: Job, orders: Orders, pulse: Cal
                 return "timed-out"
             if not pulse():
                 return "fenced"
-            bound_log(job.log)
+            bound_log(job.log, above_bytes=_WHILE_IT_RUNS * MAX_LOG_BYTES)
             orders.wait(min(_LOOK_SECONDS, deadline - time.monotonic()), *watched)
         return "exited"
     finally:
@@ -151,15 +152,15 @@ def _wait(process: subprocess.Popen[bytes], job: Job, orders: Orders, pulse: Cal
             os.close(descriptor)
 
 
-def bound_log(path: Path) -> None:
-    """Cut the middle out of a log that is too long; its beginning and its end say most.
+def bound_log(path: Path, above_bytes: int | None = None) -> None:
+    """Cut the middle out of a log that is longer than `above_bytes` (MAX_LOG_BYTES); its beginning and end say most.
 
-    The command may go on writing: it appends, so what it writes next goes to the new end. What it writes in the
-    microseconds between the last read and the cut is lost.
+    A command that runs goes on writing: it appends, so what it writes next goes to the new end, but what it writes
+    between the last read and the cut is lost. So that is done late, and its very end is cut only when it is over.
     """
     try:
         size = path.stat().st_size
-        if size <= MAX_LOG_BYTES:
+        if size <= (MAX_LOG_BYTES if above_bytes is None else above_bytes):
             return
         with path.open("r+b") as log:
             log.seek(size - MAX_LOG_BYTES // 2)
