@@ -23,6 +23,16 @@ _FIRST_PORT = 20_000
 _LAST_PORT = 32_767  # above it Linux takes ports for outgoing connections
 
 
+def port_base(state: bytes, number: int) -> int:
+    """Return the first of ten ports of agent `number` of the repository whose state lies at `state`.
+
+    Agents of one repository never share a port. Those of two repositories rarely do: for three agents each it is
+    one pair of repositories in two hundred, since nothing on a machine gives out ports to those that may want them later.
+    """
+    places = (_LAST_PORT + 1 - _FIRST_PORT - _PORTS_FOR_ALL) // _PORTS_EACH
+    return _FIRST_PORT + _PORTS_EACH * (zlib.crc32(state) % places + number)
+
+
 @dataclass(frozen=True)
 class Workplace:
     """What belongs to an agent's place while a worker fills it."""
@@ -41,11 +51,8 @@ class Workplace:
 
     @property
     def port_base(self) -> int:
-        """The first of the agent's own ports; another repository's agents of the same name most likely have others."""
-        blocks = (_LAST_PORT + 1 - _FIRST_PORT) // _PORTS_FOR_ALL
-        block = zlib.crc32(bytes(self.project.state.root)) % blocks
         number = self.agent.name.rpartition("-")[2]
-        return _FIRST_PORT + block * _PORTS_FOR_ALL + _PORTS_EACH * (int(number) if number.isdigit() else 0)
+        return port_base(bytes(self.project.state.root), int(number) if number.isdigit() else 0)
 
     def environ(self, worktree: Worktree) -> dict[str, str]:
         """What every program gets here, whatever it works on."""

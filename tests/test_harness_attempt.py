@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from parallel_loop.harness import attempt, processes
 from parallel_loop.harness.orders import Orders
+from parallel_loop.harness.workplace import port_base
 from parallel_loop.queue.records import Record
 from parallel_loop.worktrees.commit import Rest
 from parallel_loop.worktrees.errors import GitError
@@ -366,17 +368,17 @@ def test_the_environment_is_as_documented(tmp_path: Path) -> None:
     assert prompt.read_text() == "the prompt"
 
 
-def test_ports_are_apart_and_below_those_of_outgoing_connections(tmp_path: Path) -> None:
-    found: list[int] = []
-    for name in ("here", "there"):
-        shop = make_workshop(tmp_path / name)
-        for number in range(1, 65):
-            worker = shop.worker(f"agent-{number}") if number in {1, 64} else None
-            if worker is not None:
-                found.append(worker._place.port_base)
-                worker.close()
-    assert len(set(found)) == 4
-    assert all(20_000 <= base <= 32_757 and base % 10 == 0 for base in found)
+def test_ports_of_the_agents_of_one_repository_are_apart_and_below_those_of_outgoing_connections() -> None:
+    for state in (b"/home/a/project/.parallel-loop", b"/home/b/project/.parallel-loop", b""):
+        bases = [port_base(state, number) for number in range(65)]
+        assert all(later - base == 10 for base, later in itertools.pairwise(bases))
+        assert 20_000 <= bases[0] <= bases[-1] <= 32_758
+
+
+def test_ports_of_two_repositories_are_rarely_the_same() -> None:
+    used = [{port_base(f"/home/me/{name}".encode(), agent) for agent in (1, 2, 3)} for name in range(200)]
+    pairs = list(itertools.combinations(used, 2))
+    assert sum(bool(one & other) for one, other in pairs) < len(pairs) / 100
 
 
 @pytest.mark.parametrize("way", ["stdin", "argv", "file"])
