@@ -26,8 +26,8 @@ _LAST_PORT = 32_767  # above it Linux takes ports for outgoing connections
 def port_base(state: bytes, number: int) -> int:
     """Return the first of ten ports of agent `number` of the repository whose state lies at `state`.
 
-    Agents of one repository never share a port. Those of two repositories rarely do: for three agents each it is
-    one pair of repositories in two hundred, since nothing on a machine gives out ports to those that may want them later.
+    Agents of one repository never share a port. Those of two repositories rarely do: with three agents each it is
+    one pair of repositories in two hundred. Nothing on a machine gives out ports to those that may want them later.
     """
     places = (_LAST_PORT + 1 - _FIRST_PORT - _PORTS_FOR_ALL) // _PORTS_EACH
     return _FIRST_PORT + _PORTS_EACH * (zlib.crc32(state) % places + number)
