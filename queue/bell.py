@@ -13,9 +13,10 @@ from pathlib import Path
 from .records import PRIORITIES
 
 _SLOT = 8  # bytes of one number
-ANYTHING = max(PRIORITIES.values()) + 1  # rung for all that is not a new ready item
-DELAYED = ANYTHING + 1  # rung when there is a new item that is not due yet
-_SIZE = _SLOT * (DELAYED + 1)
+LOWEST_PRIORITY = max(PRIORITIES.values())
+DELAYED = LOWEST_PRIORITY + 1  # rung when there is a new item that is not due yet
+ANYTHING = DELAYED + 1  # rung for all that gives nobody a new item to take
+_SIZE = _SLOT * (ANYTHING + 1)
 
 
 class Bell:
@@ -30,21 +31,25 @@ class Bell:
 
     def ring_all(self) -> None:
         """Say that anything may be new: nobody trusts an earlier listing afterwards."""
-        os.pwrite(self._descriptor, time.time_ns().to_bytes(_SLOT, "little") * (DELAYED + 1), 0)
+        os.pwrite(self._descriptor, time.time_ns().to_bytes(_SLOT, "little") * (ANYTHING + 1), 0)
 
     def heard(self) -> bytes:
         """Return all the numbers; a later call that returns the same heard nothing since."""
         return os.pread(self._descriptor, _SIZE, 0)
 
+    def heard_of_items(self) -> bytes:
+        """Return the numbers of the priorities and of the delayed items alone."""
+        return os.pread(self._descriptor, _SLOT * (DELAYED + 1), 0)
+
+    @staticmethod
+    def number(heard: bytes, which: int) -> bytes:
+        """Return one of the numbers that were heard."""
+        return heard[which * _SLOT : (which + 1) * _SLOT]
+
     @staticmethod
     def changed(before: bytes, after: bytes) -> list[int]:
-        """Return what rang between two calls of `heard`."""
-        before = before.ljust(len(after), b"\0")
-        return [
-            which
-            for which in range(DELAYED + 1)
-            if before[which * _SLOT : (which + 1) * _SLOT] != after[which * _SLOT : (which + 1) * _SLOT]
-        ]
+        """Return what rang between two calls of the same kind."""
+        return [which for which in range(ANYTHING + 1) if Bell.number(before, which) != Bell.number(after, which)]
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -10,18 +10,19 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from . import atomic
 from .atomic import Unreadable
+from .hints import remove
 from .ids import is_id
 from .layout import Layout
 from .records import FORMAT_VERSION, TAKABLE_AFTER, Entry, Item, Record, decode_item, decode_record, encode
 
 _T = TypeVar("_T")
+_MOST_LINKS = 10_000  # names of one file; ext4 allows 65,000
 
 
 class Chain:
@@ -49,28 +50,46 @@ class Chain:
             atomic.sync_directory(self._layout.items)
             self._flushed_folders.add(folder)
 
-    def append(self, item_id: str, number: int, record: Record) -> bool:
-        """Write record `number`; False when somebody else did, whatever it says.
+    def append(self, item_id: str, number: int, record: Record, files: LastRecord | None = None) -> bool:
+        """Append record `number`; False when somebody else did, whatever it says, or the item is there no more.
 
-        Raises msgspec.ValidationError for a record that nobody could read again.
+        `files` spares a new file where the caller's last record said the same. Raises msgspec.ValidationError for
+        a record that nobody could read again.
         """
-        data = _encode_whatever_the_text(record)
-        decode_record(data)
-        return atomic.publish(
-            self._layout.drafts, self._layout.record(item_id, number), data + b"\n", durable=self._durable
-        )
+        data = _encode_whatever_the_text(record) + b"\n"
+        target = self._layout.record(item_id, number)
+        if files is None:
+            decode_record(data)
+            won = atomic.publish(self._layout.drafts, target, data, durable=self._durable)
+        else:
+            won = atomic.link_once(files.file_of(data), target)
+            if won and self._durable:
+                atomic.sync_directory(os.path.dirname(target))  # noqa: PTH120 (text, see Layout)
+        return won and self._keeps(item_id, target)
 
-    def claim(self, item_id: str, number: int, marker: Path) -> bool:
+    def claim(self, item_id: str, number: int, marker: str) -> bool:
         """Make record `number` a claim by the owner of `marker`; False when that number is taken.
 
-        Not flushed: a power cut ends the owner too, and then a lost claim is as good as a released one.
+        Not flushed: a power cut ends the owner too, and then a lost claim is as good as a released one. The caller
+        reads the item next; when there is none any more, it calls `withdraw`.
         """
         try:
             return atomic.link_once(marker, self._layout.record(item_id, number))
         except FileNotFoundError:  # a hint for an item that does not exist
-            if not marker.exists():
+            if not os.path.lexists(marker):
                 raise
             return False
+
+    def _keeps(self, item_id: str, record: str) -> bool:
+        """Withdraw a record that was just made where `tidy` had taken the item away: its number was free again."""
+        if os.path.lexists(self._layout.item(item_id)):
+            return True
+        remove(record)
+        return False
+
+    def withdraw(self, item_id: str, number: int) -> None:
+        """Remove a claim that was just made on an item that is there no more."""
+        remove(self._layout.record(item_id, number))
 
     def has_item(self, item_id: str) -> bool:
         return is_id(item_id) and os.path.lexists(self._layout.item(item_id))
@@ -82,6 +101,10 @@ class Chain:
     def is_claim_open(self, item_id: str, number: int) -> bool:
         """True while record `number` is the last of the chain."""
         return self.has_record(item_id, number) and not self.has_record(item_id, number + 1)
+
+    def is_ours(self, item_id: str, number: int) -> bool:
+        """True while nothing follows record `number`, which the caller made; tidying takes all records away at once."""
+        return not self.has_record(item_id, number + 1) and os.path.lexists(self._layout.item(item_id))
 
     def allows_claim(self, item_id: str, number: int) -> bool:
         """Tell whether a claim may become record `number`, as far as the record before it can tell."""
@@ -100,8 +123,10 @@ class Chain:
 
     def read_item(self, item_id: str) -> Item | None:
         """Return the item, None when there is none, whatever the text. Raises Unreadable."""
-        if not is_id(item_id):
-            return None
+        return self.read_named_item(item_id) if is_id(item_id) else None
+
+    def read_named_item(self, item_id: str) -> Item | None:
+        """Do the same for an id that stood in a file's name, and so leads nowhere else."""
         path = self._layout.item(item_id)
         data = atomic.read_file(path)
         if data is None:
@@ -124,6 +149,34 @@ class Chain:
         path = self._layout.record(item_id, number)
         data = atomic.read_file(path)
         return None if data is None else _decode(path, data, decode_record)
+
+
+class LastRecord:
+    """The file of the last record of one taker: an equal record becomes a further name of it, not a new file."""
+
+    def __init__(self, layout: Layout, *, durable: bool) -> None:
+        self._drafts = layout.drafts
+        self._durable = durable
+        self._data = b""
+        self._path = ""
+        self._links = 0
+
+    def file_of(self, data: bytes) -> str:
+        """Return a private file that holds `data`. Raises msgspec.ValidationError when that is no record."""
+        if data != self._data or self._links >= _MOST_LINKS:
+            decode_record(data)
+            self.close()
+            self._path = atomic.write_private(self._drafts, data, durable=self._durable)
+            self._data = data
+            self._links = 0
+        self._links += 1
+        return self._path
+
+    def close(self) -> None:
+        """Remove the private name of the file."""
+        if self._data:
+            remove(self._path)
+        self._data = b""
 
 
 def _encode_whatever_the_text(record: Record) -> bytes:

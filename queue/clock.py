@@ -9,7 +9,12 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 def utc_now() -> str:
     """Return the time now, for example ``2026-01-31T12:00:00.000000Z``."""
-    return to_text(datetime.now(UTC))
+    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def to_tick(text: str) -> str:
+    """Return the beginning of the hundredth of a second in which a recorded time lies."""
+    return f"{text[:-5]}0000Z"
 
 
 def to_text(moment: datetime) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 
 from .atomic import Unreadable, is_draft
+from .held import SUFFIX, read_note
 from .hints import list_names, remove
 from .layout import parse_name
 from .markers import is_marker, is_owner_alive
@@ -38,33 +39,42 @@ def heal(queue: Queue, policy: RetryPolicy) -> list[Entry]:
                 taken_back.append(entry)
             else:
                 queue.refresh_hints(entry, ring=False)
-    taken_back += take_back_from_the_dead(queue, policy)  # and the hints that are out of date
+    taken_back += take_back_from_the_dead(queue, policy)
     _tidy(queue)
     queue.bell.ring_all()
     return taken_back
 
 
 def take_back_from_the_dead(queue: Queue, policy: RetryPolicy) -> list[Entry]:
-    """Take back the claims of dead owners, found by the hints of claims; return their items.
+    """Take back the claims of dead owners, found by their notes of what they held; return their items.
 
-    Also finishes what the dead had begun: noting their last claim, and the hints that follow from their
-    last record.
+    Also finishes what the dead had begun: the hints that follow from their last record.
     """
-    for hint, path in ready_hints(queue.layout):
-        if queue.chain.has_record(hint.id, hint.number):
-            queue.hints.tidy_ready(hint, path)
-    taken_back = []
-    for hint in queue.hints.working():
-        with contextlib.suppress(Unreadable):
-            entry = queue.chain.read(hint.id)
-            if entry is not None and take_back(queue, entry, policy):
-                taken_back.append(entry)
-            elif entry is not None and len(entry.records) == hint.number and entry.last_is("claimed"):
-                continue  # its owner lives
-            elif entry is not None:
-                queue.refresh_hints(entry)
-            queue.hints.unmark_working(hint)
+    taken_back: list[Entry] = []
+    for name in list_names(queue.layout.workers):
+        path = queue.layout.workers / name
+        if name.endswith(SUFFIX) and not is_owner_alive(path):
+            worker = name.removesuffix(SUFFIX).rpartition(".")[0]
+            settled = [_settle(queue, item_id, worker, policy, taken_back) for item_id in read_note(path)]
+            if all(settled):
+                remove(path)
     return taken_back
+
+
+def _settle(queue: Queue, item_id: str, worker: str, policy: RetryPolicy, taken_back: list[Entry]) -> bool:
+    """Finish what a dead worker had to do with an item; False when its process is not quite through with ending."""
+    try:
+        entry = queue.chain.read(item_id)
+    except Unreadable:
+        return True
+    if entry is None:
+        return True
+    if take_back(queue, entry, policy):
+        taken_back.append(entry)
+        return True
+    queue.refresh_hints(entry)
+    last = entry.last
+    return last is None or last.kind != "claimed" or f"{last.agent}.{last.pid}" != worker
 
 
 def take_back(queue: Queue, entry: Entry, policy: RetryPolicy) -> bool:
@@ -99,6 +109,9 @@ def item_ids(queue: Queue) -> Iterator[str]:
 def _tidy(queue: Queue) -> None:
     """Remove what only the dead had a use for: markers and drafts."""
     layout = queue.layout
+    for hint, path in ready_hints(layout):
+        if queue.chain.has_record(hint.id, hint.number):
+            remove(path)
     for name in list_names(layout.workers):
         if is_marker(name) and not is_owner_alive(layout.workers / name):
             remove(layout.workers / name)

@@ -3,11 +3,11 @@
     items/4f/fix-login.json     the item, written once
     items/4f/fix-login.1        its chain: record 1, record 2, …, each written once
     ready/5/<bucket>/<hint>     hints (further names of items): takable ones in taking order, by priority
-    delayed/ after/ working/ landing/    hints: not due yet, waiting for another item, claimed, handed over
-    workers/                    the marker of every worker process, locked for as long as it lives
+    delayed/ after/ landing/    hints: not due yet, waiting for another item, handed over
+    workers/                    of every worker process its marker, and a note of what it holds; locked while it lives
     wip/                        one lock for each place that a role's limit allows
     imports/                    imports under way; drafts/ files that are being written
-    bell                        changes whenever there may be something new to take
+    bell, frontier              change whenever there may be something new to take; how far the takers have come
 
 Only ``items/`` decides anything. The rest can be deleted while nothing runs; `Queue.heal` builds it again.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-FOLDERS = ("items", "ready", "delayed", "after", "working", "landing", "workers", "wip", "imports", "drafts")
+FOLDERS = ("items", "ready", "delayed", "after", "landing", "workers", "wip", "imports", "drafts")
 README = f"""The queue of parallel-loop: read it with `parallel-loop list`, `parallel-loop show ID`, or ls and cat.
 Do not edit it: everything in items/ is written once.
 
@@ -33,23 +33,33 @@ class Layout:
         self.ready = root / "ready"
         self.delayed = root / "delayed"
         self.after = root / "after"
-        self.working = root / "working"
         self.landing = root / "landing"
         self.workers = root / "workers"
         self.wip = root / "wip"
         self.imports = root / "imports"
         self.drafts = root / "drafts"
         self.bell = root / "bell"
+        self.frontier = root / "frontier"
         self.add_lock = root / "add.lock"
         self.format = root / "format.json"
 
+        self.dependents = str(self.after)
         self._items = str(self.items)
+        self._latest = ("", "")
 
     def item(self, item_id: str) -> str:
-        return f"{self._items}/{shard(item_id)}/{item_id}.json"
+        return f"{self._files_of(item_id)}.json"
 
     def record(self, item_id: str, number: int) -> str:
-        return f"{self._items}/{shard(item_id)}/{item_id}.{number}"
+        return f"{self._files_of(item_id)}.{number}"
+
+    def _files_of(self, item_id: str) -> str:
+        """Return how the paths of all files of an item begin; it is mostly asked about one item many times."""
+        latest, files = self._latest
+        if latest != item_id:
+            files = f"{self._items}/{shard(item_id)}/{item_id}"
+            self._latest = (item_id, files)
+        return files
 
 
 def shard(item_id: str) -> str:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from . import atomic
 from .atomic import StrPath
 from .clock import utc_now
+from .held import HeldNote
 from .hints import remove
 from .layout import Layout
 from .records import Record, encode
@@ -44,6 +45,7 @@ class Marker:
         self.owner = owner
         self._descriptors: list[int] = []
         self.path = self._create()
+        self.note = HeldNote(layout, self.path.stem)
 
     def _create(self) -> Path:
         worker = f"{self.owner.agent}.{self.owner.pid}.{secrets.token_hex(4)}"
@@ -65,6 +67,7 @@ class Marker:
             atomic.link_once(draft, path)
         finally:
             remove(draft)
+        self.source = str(path)
         return path
 
     def renew(self) -> None:
@@ -78,6 +81,7 @@ class Marker:
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
+        self.note.close()  # last: who finds its lock free takes back what it names
 
 
 def is_marker(name: str) -> bool:

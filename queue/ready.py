@@ -11,16 +11,20 @@ import os
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 
-from .bell import ANYTHING, DELAYED, Bell
+from .bell import DELAYED, LOWEST_PRIORITY, Bell
+from .frontier import Frontier
 from .hints import Hint, list_names
 from .layout import Layout
+
+_ALL_PRIORITIES = range(LOWEST_PRIORITY + 1)
 
 
 class Answer(Enum):
     """What came of trying one ready item."""
 
     TAKEN = auto()
-    GONE = auto()  # somebody else has it, or it never was takable
+    LOST = auto()  # somebody else has it
+    GONE = auto()  # it never was takable, or is ours already
     SKIP = auto()  # takable, but not by this taker now
     KEEP = auto()  # was only looked at
 
@@ -31,15 +35,22 @@ class ReadyView:
     def __init__(self, layout: Layout, bell: Bell) -> None:
         self._ready = str(layout.ready)
         self._bell = bell
+        self._frontier = Frontier(layout.frontier)
         self._heard = b""
         self._buckets: dict[int, list[str]] = {}
         self._names: dict[tuple[int, str], list[str]] = {}  # in reverse, so that the first is cheap to drop
+        self._crowded = False  # others take here too, so their frontier is worth a look
+        self._trusted = False  # the frontier was heeded since the last listing
 
     def forget(self) -> None:
         """Read everything again next time, whether or not the bell rings."""
         self._heard = b""
+        self._list_again()
+
+    def _list_again(self) -> None:
         self._buckets.clear()
         self._names.clear()
+        self._crowded = self._trusted = False
 
     def peek(self) -> Hint | None:
         """Return what `first` would offer first, and keep the listing that tells it."""
@@ -47,34 +58,57 @@ class ReadyView:
 
     def first(self, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
         """Offer ready items, with the paths of their hints, to `attempt` in taking order until it takes one."""
-        for priority in range(ANYTHING):
-            for bucket in tuple(self._listed_buckets(priority)):
-                taken = self._first_in(priority, bucket, attempt)
+        for priority in _ALL_PRIORITIES:
+            if self._listed_buckets(priority):
+                taken = self._first_of(priority, attempt)
                 if taken is not None:
                     return taken
+        if self._trusted:  # what the frontier hid is looked at before anybody is told that there is nothing
+            self._list_again()
+            return self.first(attempt)
         return None
 
-    def _first_in(self, priority: int, bucket: str, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
-        folder = f"{self._ready}/{priority}/{bucket}"
-        names = self._listed_names(priority, bucket)
-        index = len(names) - 1
-        while index >= 0:
-            hint = Hint.parse(names[index])
-            answer = Answer.GONE if hint is None else attempt(hint, f"{folder}/{names[index]}")
-            if answer is Answer.KEEP:
-                return hint
-            if answer is not Answer.SKIP:
+    def _first_of(self, priority: int, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
+        ring = Bell.number(self._heard, priority).ljust(8, b"\0")
+        passed_over = False
+        for bucket in tuple(self._listed_buckets(priority)):
+            folder = f"{self._ready}/{priority}/{bucket}"
+            names = self._listed_names(priority, bucket)
+            if self._crowded and not passed_over:
+                self._skip_claimed(names, priority, ring)
+            index = len(names)
+            while index > 0:
+                index -= 1
+                name = names[index]
+                hint = Hint.parse(name)
+                answer = Answer.GONE if hint is None else attempt(hint, f"{folder}/{name}")
+                if answer is Answer.KEEP:
+                    return hint
+                if answer is Answer.SKIP:
+                    passed_over = True
+                    continue
                 del names[index]
-            if answer is Answer.TAKEN:
-                return hint
-            index -= 1
-        if not names:
-            self._drop_bucket(priority, bucket, folder)
+                if answer is Answer.TAKEN:
+                    if not passed_over:  # else others who may take that item would never see it
+                        self._frontier.advance(priority, ring, name)
+                    return hint
+                if answer is Answer.LOST and not passed_over:
+                    self._crowded = True
+                    self._skip_claimed(names, priority, ring)
+                    index = len(names)
+            if not names:
+                self._drop_bucket(priority, bucket, folder)
         return None
+
+    def _skip_claimed(self, names: list[str], priority: int, ring: bytes) -> None:
+        frontier = self._frontier.read(priority, ring)
+        while names and names[-1] < frontier:
+            names.pop()
+            self._trusted = True
 
     def listen(self) -> bool:
         """Forget the listings for which the bell rang; True when it rang for delayed items."""
-        heard = self._bell.heard()
+        heard = self._bell.heard_of_items()
         if heard == self._heard:
             return False
         changed = Bell.changed(self._heard, heard)
@@ -82,12 +116,14 @@ class ReadyView:
             for bucket in self._buckets.pop(priority, ()):
                 self._names.pop((priority, bucket), None)
         self._heard = heard
+        self._crowded = False
         return DELAYED in changed
 
     def _listed_buckets(self, priority: int) -> list[str]:
-        if priority not in self._buckets:
-            self._buckets[priority] = list_names(f"{self._ready}/{priority}")
-        return self._buckets[priority]
+        found = self._buckets.get(priority)
+        if found is None:
+            found = self._buckets[priority] = list_names(f"{self._ready}/{priority}")
+        return found
 
     def _listed_names(self, priority: int, bucket: str) -> list[str]:
         key = (priority, bucket)
@@ -101,6 +137,9 @@ class ReadyView:
         self._buckets[priority].remove(bucket)
         with contextlib.suppress(OSError):  # not empty: another taker is between its claim and its tidying
             os.rmdir(folder)  # noqa: PTH106 (text, see Layout)
+
+    def close(self) -> None:
+        self._frontier.close()
 
 
 def ready_hints(layout: Layout) -> Iterator[tuple[Hint, str]]:

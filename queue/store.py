@@ -21,7 +21,7 @@ from pathlib import Path
 from . import adding, atomic
 from .atomic import Unreadable
 from .bell import DELAYED, Bell
-from .chain import Chain
+from .chain import Chain, LastRecord
 from .clock import utc_now
 from .directory import format_version, make_directory
 from .hints import Hint, Hints, list_names, remove
@@ -130,7 +130,7 @@ class Queue:
 
     # --- transitions ----------------------------------------------------------------------------------
 
-    def append(self, entry: Entry, record: Record) -> bool:
+    def append(self, entry: Entry, record: Record, files: LastRecord | None = None) -> bool:
         """Append the next record to `entry` as it was read; False when its chain has gone on since.
 
         Raises NotAllowed after ``done``, which is final, and for a claim, which only a `Taker` makes.
@@ -138,7 +138,7 @@ class Queue:
         if record.kind == "claimed" or (entry.last is not None and entry.last.kind == "done"):
             last = entry.last.kind if entry.last else "nothing"
             raise NotAllowed(f"item {entry.item.id!r}: {record.kind!r} cannot be recorded after {last!r}")
-        if not self.chain.append(entry.item.id, entry.next_number, record):
+        if not self.chain.append(entry.item.id, entry.next_number, record, files):
             return False
         with contextlib.suppress(OSError):  # it has happened; `heal` makes the hint
             self.refresh_hints(Entry(entry.item, (*entry.records, record)))
@@ -149,8 +149,6 @@ class Queue:
         item, last = entry.item, entry.last
         if entry.takable:
             self._hint_takable(entry, ring=ring)
-        elif last is not None and last.kind == "claimed":
-            self.hints.mark_working(Hint.of(item, len(entry.records)))
         elif last is not None and last.kind == "landing":
             self.hints.mark_landing(item.id, len(entry.records), last.at)
         elif last is not None and last.kind == "done":

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from .atomic import Unreadable
-from .hints import Hint, file_time
+from .chain import LastRecord
+from .clock import to_tick
+from .hints import Hint, file_time, remove
 from .markers import Marker, Owner
 from .ready import Answer, ReadyView
 from .records import Entry, Item, Record
@@ -18,8 +21,7 @@ from .wip import Place, enter
 _MOST_LOST = 10_000  # names of lost races that are remembered; forgetting one costs a failed link
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """One attempt at one item. Item id and attempt together are the token that fences off a late finisher.
 
     `entry` ends with the claim itself; what stands before it is the item's history.
@@ -44,8 +46,9 @@ class Taker:
         self._queue = queue
         self._view = ReadyView(queue.layout, queue.bell)
         self._marker = Marker(queue.layout, owner, durable=queue.durable)
+        self._held = self._marker.note
+        self._last_record = LastRecord(queue.layout, durable=queue.durable)
         self._wip = dict(wip or {})
-        self._held: set[tuple[str, int]] = set()
         self._places: dict[tuple[str, int], Place] = {}
         self._full_roles: set[str] = set()
         self._lost: set[str] = set()
@@ -54,26 +57,33 @@ class Taker:
 
     def take(self) -> Claim | None:
         """Claim the first takable item in taking order; None when there is none for us now."""
-        queue = self._queue
         while True:
             self._listen()
             hint = self._view.first(self._attempt)
             if hint is None:
                 return None
-            started_at = queue.now()
-            try:
-                known = (self._marker.record,) if hint.number == 1 else ()  # what we have just linked there
-                entry = queue.chain.read(hint.id, known)
-            except Unreadable as error:
-                self._set_aside(hint, Record(kind="failed", at=started_at, outcome="unreadable", why=str(error)))
-                continue
-            if entry is None:  # a power cut kept the hint and lost the item; that id may be added again
-                self._set_aside(hint, Record(kind="released", at=started_at, outcome="no-item", counted=False))
-            elif len(entry.records) == hint.number:
-                self._held.add((hint.id, hint.number))
-                return Claim(entry, started_at)
-            else:  # ended between the claim and this look: cancelled
-                self._let_go(hint)
+            claim = self._read(hint)
+            if claim is not None:
+                return claim
+
+    def _read(self, hint: Hint) -> Claim | None:
+        """Read what was just claimed; None when it is not ours to work on."""
+        queue, started_at = self._queue, self._queue.now()
+        try:
+            item = queue.chain.read_named_item(hint.id)
+            if item is None:  # tidied since we listed it; or a power cut kept the hint and lost the item
+                queue.chain.withdraw(hint.id, hint.number)
+                self._let_go(hint.id, hint.number)
+                return None
+            known = (self._marker.record,) if hint.number == 1 else ()  # what we have just linked there
+            entry = Entry(item, queue.chain.read_records(hint.id, known))
+        except Unreadable as error:
+            self._set_aside(hint, Record(kind="failed", at=started_at, outcome="unreadable", why=str(error)))
+            return None
+        if len(entry.records) == hint.number:
+            return Claim(entry, started_at)
+        self._let_go(hint.id, hint.number)  # it has ended: cancelled just now, or it was a claim of ours long ago
+        return None
 
     def peek(self) -> Hint | None:
         """Return what the next `take` will try first, without trying it."""
@@ -89,29 +99,32 @@ class Taker:
             self._view.listen()
 
     def _attempt(self, hint: Hint, path: str) -> Answer:
-        queue = self._queue
-        if (hint.id, hint.number) in self._held:  # linking our marker there again would look like winning again
+        key = (hint.id, hint.number)
+        if key in self._held:  # linking our marker there again would look like winning again
             return Answer.GONE
-        if not queue.chain.allows_claim(hint.id, hint.number):
+        if hint.number > 1 and not self._queue.chain.allows_claim(hint.id, hint.number):
             return Answer.GONE  # a power cut kept the hint and lost the record before it
         place = None
         if hint.role in self._wip:
             place = self._enter(hint)
             if place is None:
                 return Answer.SKIP
+        self._held.note(hint.id, hint.number)
         won = False
         try:
             won = self._link(hint)
         finally:
-            if place is not None and not won:
-                place.leave()
+            if not won:
+                self._held.drop(hint.id, hint.number)
+                if place is not None:
+                    place.leave()
         if not won:
             self._lose(hint, path)
-            return Answer.GONE
+            return Answer.LOST
         if place is not None:
-            self._places[hint.id, hint.number] = place
-        with contextlib.suppress(OSError):  # the claim is made; `heal` makes the hint
-            queue.hints.move_to_working(hint, path)
+            self._places[key] = place
+        with contextlib.suppress(OSError):  # the claim is made; who loses on the name twice removes it
+            remove(path)
         return Answer.TAKEN
 
     def _enter(self, hint: Hint) -> Place | None:
@@ -128,12 +141,12 @@ class Taker:
 
     def _link(self, hint: Hint) -> bool:
         try:
-            return self._queue.chain.claim(hint.id, hint.number, self._marker.path)
+            return self._queue.chain.claim(hint.id, hint.number, self._marker.source)
         except OSError as error:
             if error.errno != errno.EMLINK:
                 raise
         self._marker.renew()
-        return self._queue.chain.claim(hint.id, hint.number, self._marker.path)
+        return self._queue.chain.claim(hint.id, hint.number, self._marker.source)
 
     def _lose(self, hint: Hint, path: str) -> None:
         """Note a lost race. A name that is still there in a later listing was left by a killed winner, or the
@@ -142,7 +155,7 @@ class Taker:
         self.lost_links += 1
         if hint.name in self._lost:
             with contextlib.suppress(OSError):
-                self._queue.hints.tidy_ready(hint, path)
+                remove(path)
         elif len(self._lost) >= _MOST_LOST:
             self._lost.clear()
         self._lost.add(hint.name)
@@ -150,21 +163,19 @@ class Taker:
     def _set_aside(self, hint: Hint, record: Record) -> None:
         """End the claim of an item that cannot be read, so that it stops nobody; its files stay."""
         self._queue.chain.append(hint.id, hint.number + 1, record)
-        self._let_go(hint)
+        self._let_go(hint.id, hint.number)
 
-    def _let_go(self, hint: Hint) -> None:
+    def _let_go(self, item_id: str, number: int) -> None:
         """Drop all that goes with a claim that is no longer open."""
-        self._held.discard((hint.id, hint.number))
-        with contextlib.suppress(OSError):
-            self._queue.hints.unmark_working(hint)
-        place = self._places.pop((hint.id, hint.number), None)
+        self._held.drop(item_id, number)
+        place = self._places.pop((item_id, number), None)
         if place is not None:
             place.leave()
             self._queue.bell.ring()  # whoever passed over this role may look again
 
     def holds(self, claim: Claim) -> bool:
         """True while the claim is valid: nobody has ended it, taken it back or cancelled the item."""
-        return not self._queue.chain.has_record(claim.item.id, claim.entry.next_number)
+        return self._queue.chain.is_ours(claim.item.id, len(claim.entry.records))
 
     def end(self, claim: Claim, record: Record) -> bool:
         """End the attempt with `record`; False when the claim is not ours any more (nothing is changed)."""
@@ -172,9 +183,20 @@ class Taker:
         self.forget(claim)
         return ended
 
+    def complete(self, claim: Claim) -> bool:
+        """End the attempt as done, with nothing more to tell; False when the claim is not ours any more.
+
+        Its times are exact to a hundredth of a second: what is completed within one is one file, linked many times.
+        """
+        agent, started_at, at = self._marker.owner.agent, to_tick(claim.started_at), to_tick(self._queue.now())
+        record = Record(kind="done", at=at, agent=agent, outcome="done", started_at=started_at)
+        ended = self._queue.append(claim.entry, record, self._last_record)
+        self.forget(claim)
+        return ended
+
     def forget(self, claim: Claim) -> None:
         """Let go of a claim that is not ours any more."""
-        self._let_go(Hint.of(claim.item, len(claim.entry.records)))
+        self._let_go(claim.item.id, len(claim.entry.records))
 
     def look_again(self) -> None:
         """Trust no earlier listing at the next take."""
@@ -186,4 +208,6 @@ class Taker:
         for place in self._places.values():
             place.abandon()
         self._places.clear()
+        self._last_record.close()
+        self._view.close()
         self._marker.close()

@@ -135,7 +135,7 @@ def test_asking_for_an_id_that_cannot_be_finds_nothing(queue, text) -> None:
 def test_foreign_names_among_the_hints_are_passed_over(queue) -> None:
     bucket = queue.layout.ready / "5" / "0"
     bucket.mkdir(parents=True)
-    for folder in (bucket, queue.layout.working, queue.layout.delayed, queue.layout.landing):
+    for folder in (bucket, queue.layout.workers, queue.layout.delayed, queue.layout.landing):
         for name in ("notes", "5~x", "a~b~c~d~e", "5~2026-01-01T000000.000000Z~ghost~1~", "1~2~3"):
             (folder / name).touch()
     add(queue, "a")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.queue import healing, hints
+from parallel_loop.queue import healing, hints, taking
 from parallel_loop.queue.healing import heal, take_back_from_the_dead
 from parallel_loop.queue.layout import FOLDERS
 from parallel_loop.queue.retry import RetryPolicy
@@ -51,7 +51,6 @@ def test_all_but_the_items_can_be_deleted(queue) -> None:
     heal(queue, AT_ONCE)
     assert states(queue) == before
     assert queue.hints.landing() == ["landing"]
-    assert [hint.id for hint in queue.hints.working()] == ["base"]
     end(queue, taker, base)
     assert drain(queue, taker) == ["blocked", "again"]
     queue.now.advance(60)
@@ -67,11 +66,11 @@ def test_a_running_taker_sees_what_was_healed(queue) -> None:
     assert drain(queue, taker) == ["a"]
 
 
-def test_a_worker_killed_between_its_claim_and_the_note_of_it_is_found(queue, monkeypatch) -> None:
+def test_a_worker_killed_right_after_its_claim_is_found(queue, monkeypatch) -> None:
     add(queue, "a")
     taker = make_taker(queue)
     with monkeypatch.context() as patch:
-        patch.setattr(hints.Hints, "move_to_working", die)
+        patch.setattr(taking, "remove", die)
         with pytest.raises(Killed):
             taker.take()
     taker.close()
@@ -93,7 +92,6 @@ def test_a_worker_killed_between_its_last_record_and_the_hints_is_finished(queue
     assert other.take() is None
     assert take_back_from_the_dead(queue, AT_ONCE) == []
     assert drain(queue, other) == expected
-    assert names_in(queue.layout.working) == []
 
 
 def test_a_landing_that_was_killed_before_its_hint_is_found_by_heal(queue, monkeypatch) -> None:
@@ -169,6 +167,7 @@ def test_only_what_the_dead_left_is_tidied(queue) -> None:
     for descriptor in dead._marker._descriptors:
         os.close(descriptor)  # as a kill does: the name stays
     dead._marker._descriptors.clear()
+    os.close(dead._marker.note._descriptor)
     drafts, workers = queue.layout.drafts, queue.layout.workers
     (workers / "README").touch()
     (workers / "link.1.00000000.json").symlink_to("/etc/passwd")
@@ -179,7 +178,8 @@ def test_only_what_the_dead_left_is_tidied(queue) -> None:
     for name in ("notes", f"{nobody}-1-1", f"{os.getpid()}-1-3"):
         os.utime(drafts / name, (0, 0))
     heal(queue, AT_ONCE)
-    assert names_in(workers) == sorted([alive._marker.path.name, "README", "link.1.00000000.json"])
+    kept = [alive._marker.path.name, alive._marker.note.path.name]
+    assert names_in(workers) == sorted([*kept, "README", "link.1.00000000.json"])
     assert names_in(drafts) == sorted(["notes", f"{nobody}-1-2", f"{os.getpid()}-1-3"])
 
 
@@ -198,8 +198,6 @@ def test_stale_ready_names_are_tidied_by_whoever_loses_on_them_twice(queue) -> N
         queue.refresh_hints(before)
         assert other.take() is None
     assert list(queue.layout.ready.rglob("*~a~*")) == []
-    take_back_from_the_dead(queue, AT_ONCE)
-    assert names_in(queue.layout.working) == []
 
 
 def test_a_hint_that_is_lost_to_a_full_disk_does_not_lose_the_outcome(queue, monkeypatch) -> None:

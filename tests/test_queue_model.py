@@ -25,7 +25,7 @@ from support.queues import START, Clock, an_item, make_queue, make_taker, record
 POLICY = RetryPolicy(attempts=2, first_seconds=10.0)
 WIP = {"narrow": 1, "wide": 2}
 TAKERS = 3
-HINT_FOLDERS = ("ready", "delayed", "after", "working", "landing")
+HINT_FOLDERS = ("ready", "delayed", "after", "landing")
 
 
 @dataclass

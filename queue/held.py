@@ -1,0 +1,66 @@
+"""What a worker holds, noted where others find it when the worker is dead, without reading every chain.
+
+A hint: the note is written before the claim is made and is not cleared when it ends, so that whoever finds the note
+of a dead worker looks at the chains that it names. Its lock is free when the process has ended, as with markers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from . import atomic
+from .atomic import StrPath, Unreadable
+from .hints import remove
+from .ids import MAX_ID_LENGTH, is_id
+from .layout import Layout
+
+SUFFIX = ".held"
+_LINE = MAX_ID_LENGTH + 28  # room for the id and any number that a chain can reach
+
+
+class HeldNote:
+    """The note of one taker, locked from before it has its name until the process ends."""
+
+    def __init__(self, layout: Layout, worker: str) -> None:
+        draft = atomic.write_private(layout.drafts, b"")
+        self._descriptor = os.open(draft, os.O_RDWR | os.O_CLOEXEC)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = layout.workers / f"{worker}{SUFFIX}"
+        try:
+            atomic.link_once(draft, self.path)
+        finally:
+            remove(draft)
+        self._lines: dict[tuple[str, int], int] = {}
+        self._free: list[int] = []
+
+    def __contains__(self, claim: tuple[str, int]) -> bool:
+        return claim in self._lines
+
+    def note(self, item_id: str, number: int) -> None:
+        """Write down the claim that is about to be made."""
+        index = self._free.pop() if self._free else len(self._lines)
+        self._lines[item_id, number] = index
+        os.pwrite(self._descriptor, f"{item_id} {number}".ljust(_LINE - 1).encode() + b"\n", index * _LINE)
+
+    def drop(self, item_id: str, number: int) -> None:
+        """Forget a claim that was not made or has ended, with all that follows from its end."""
+        index = self._lines.pop((item_id, number), None)
+        if index is not None:
+            self._free.append(index)
+
+    def close(self) -> None:
+        """Let go of the note; it stays for others while claims are open."""
+        if not self._lines:
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def read_note(path: StrPath) -> list[str]:
+    """Return the ids of the items that a dead worker held or was about to take; none for a file that is not ours."""
+    try:
+        data = atomic.read_file(path)
+    except Unreadable:
+        return []
+    ids = (line.partition(" ")[0] for line in (data or b"").decode(errors="replace").splitlines())
+    return list(dict.fromkeys(item_id for item_id in ids if is_id(item_id)))
