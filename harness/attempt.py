@@ -11,6 +11,7 @@ import msgspec
 from ..queue import atomic
 from ..queue.records import Record
 from ..queue.taking import Claim, Taker
+from ..worktrees.branches import attempt_branch, free_branch
 from ..worktrees.commit import Rest, commit_rest
 from ..worktrees.errors import GitError, WorktreeGone
 from ..worktrees.locks import LockTimeout
@@ -21,6 +22,7 @@ from ..worktrees.setup import OutsideTree
 from ..worktrees.worktree import Worktree
 from .commands import Commands
 from .outcome import Evidence, judge
+from .runner import Run
 from .setting_up import equip, landing_tip
 from .settings import ConfigError
 from .shortage import is_shortage, once_there_is_room
@@ -29,8 +31,8 @@ from .workplace import Workplace
 
 # What stops an attempt although its program did nothing wrong. Everything else is a bug, and ends the worker.
 NO_FAULT_OF_THE_PROGRAM = (
-    *(GitError, WorktreeGone, ForeignDirectory, RecycleFailed, LockTimeout, EmptyRepository, OutsideTree),
-    *(ConfigError, OSError),
+    *(GitError, WorktreeGone, ForeignDirectory, BranchExists, RecycleFailed, LockTimeout, EmptyRepository),
+    *(OutsideTree, ConfigError, OSError),
 )
 _ROOM_SECONDS = 1.0  # how soon it is noticed that a disk is not full any more
 _ENDED_BY_US = {"stopped", "fenced"}
@@ -49,9 +51,10 @@ class Attempt:
             agent=place.agent.name,
             started_at=claim.started_at,
             seconds=0.0,
-            branch=f"parallel-loop/item/{claim.item.id}/{claim.attempt}",
+            branch=attempt_branch(claim.item.id, claim.attempt),
             log=self._commands.log_name(),
         )
+        self._heir: str | None = None
 
     def make(self) -> Record | None:
         """Make the attempt and return the record that ends it, None when the claim was lost on the way."""
@@ -72,7 +75,7 @@ class Attempt:
         with heart.beating():
             worktree = self._place.worktree()
             start = self._prepare(worktree)
-        if not self._set_up(worktree):
+        if start is None or not self._set_up(worktree):
             return
         work, output = self._commands.run_program(worktree, self._evidence.branch)
         self._note(run=work, output=output)
@@ -80,6 +83,8 @@ class Attempt:
             return
         heart.tell("ending")
         self._note(question=self._commands.question())
+        if not self._is_ours():
+            return
         with heart.beating():
             worktree = self._regain(worktree, start)
             rest = once_there_is_room(lambda: self._commit(worktree, start), self._wait_for_room)
@@ -88,24 +93,31 @@ class Attempt:
             self._check(worktree)
         detach(worktree)
 
-    def _prepare(self, worktree: Worktree) -> str:
-        """Make the worktree as good as new on the attempt's branch; return the commit that it starts from."""
-        place = self._place
+    def _prepare(self, worktree: Worktree) -> str | None:
+        """Make the worktree as good as new on the attempt's branch; return the commit that it starts from.
+
+        None when the claim is not ours any more.
+        """
+        place, claim = self._place, self._claim
         place.rescue(worktree)
         start = landing_tip(place.repository, worktree, place.target)
-        base, number = self._evidence.branch, 1
-        while True:
-            try:
-                recycle(worktree, start, self._evidence.branch)
-            except BranchExists:  # of an earlier life of this queue, or of another item of that name
-                number += 1
-                self._note(branch=f"{base}-{number}")
-            else:
-                break
+        git = worktree.git()
+        self._note(branch=free_branch(git, self._evidence.branch))
+        self._heir = free_branch(git, attempt_branch(claim.item.id, claim.attempt + 1))
+        if not self._is_ours():  # looked at only now: see branches.py
+            return None
+        recycle(worktree, start, self._evidence.branch, heir=self._heir)
         # What is found in the worktree from here on is of this attempt; what was there before has been salvaged.
         session = Session(self._claim.item.id, self._claim.attempt, self._evidence.branch)
         atomic.replace_file(place.agent.session, msgspec.json.encode(session))
         return start
+
+    def _is_ours(self) -> bool:
+        """Tell whether the claim is still ours; if not, that is what the attempt came to."""
+        ours = self._commands.pulse()
+        if not ours:
+            self._note(run=Run("fenced", 0.0))
+        return ours
 
     def _set_up(self, worktree: Worktree) -> bool:
         """Give the worktree what the configuration says it needs; False when that failed, which is noted."""
@@ -139,7 +151,7 @@ class Attempt:
     def _commit(self, worktree: Worktree, start: str) -> Rest:
         item, place = self._claim.item, self._place
         message = f"{item.title}\n\nItem: {item.id}\nAttempt: {self._claim.attempt}\nAgent: {place.agent.name}\n"
-        return commit_rest(worktree, self._evidence.branch, message, place.identity, start=start)
+        return commit_rest(worktree, self._evidence.branch, message, place.identity, start=start, heir=self._heir)
 
     def _wait_for_room(self, _error: str) -> bool:
         """Wait, so that finished work is committed when there is room; False when nobody wants it any more."""

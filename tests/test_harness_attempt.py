@@ -455,7 +455,7 @@ def test_finished_work_is_committed_when_there_is_room_again(shop: Workshop, mon
 def test_an_item_that_found_no_room_loses_no_attempt(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("parallel_loop.harness.worker._BREATH_SECONDS", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(attempt, "recycle", lambda *_: (_ for _ in ()).throw(FULL))
+        patch.setattr(attempt, "recycle", lambda *_, **__: (_ for _ in ()).throw(FULL))
         record = shop.work("one", "echo 1 > a", max_attempts=1)
     assert (record.kind, record.outcome, record.counted) == ("released", "no-room", False)
     worker = shop.worker()
@@ -466,7 +466,7 @@ def test_an_item_that_found_no_room_loses_no_attempt(shop: Workshop, monkeypatch
 
 def test_what_git_refuses_is_an_attempt_that_says_so(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = GitError(("switch",), Path("/x"), 128, "fatal: something odd")
-    monkeypatch.setattr(attempt, "recycle", lambda *_: (_ for _ in ()).throw(refusal))
+    monkeypatch.setattr(attempt, "recycle", lambda *_, **__: (_ for _ in ()).throw(refusal))
     record = shop.work("one", "true")
     assert (record.kind, record.outcome, record.counted) == ("released", "error", True)
     assert "fatal: something odd" in (record.why or "")

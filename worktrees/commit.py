@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .branches import move_branch
 from .environment import Identity
 from .files import remove
 from .git import Git
@@ -37,11 +38,13 @@ class Rest:
     unreadable: tuple[str, ...] = ()  # files that could not be committed
 
 
-def commit_rest(worktree: Worktree, branch: str, message: str, identity: Identity, *, start: str) -> Rest:
+def commit_rest(
+    worktree: Worktree, branch: str, message: str, identity: Identity, *, start: str, heir: str | None = None
+) -> Rest:
     """Commit what is uncommitted and bring the result onto `branch`, which began at commit `start`.
 
     The program may have changed branch, detached HEAD, deleted or renamed `branch`, or stopped in the middle of a
-    merge. Raises WorktreeGone, GitError.
+    merge. Raises WorktreeGone, GitError; with the latter, also when branch `heir` exists, nothing has changed.
     """
     worktree.make_usable()
     git = worktree.git(identity)
@@ -56,7 +59,7 @@ def commit_rest(worktree: Worktree, branch: str, message: str, identity: Identit
     if left_behind is not None:
         keep(git, f"refs/parallel-loop/left-behind/{left_behind}", left_behind)
     if commit != known:
-        git.run("update-ref", "-m", "parallel-loop: work of the attempt", f"refs/heads/{branch}", commit, known or "")
+        move_branch(git, branch, commit, known, heir=heir, message="work of the attempt")
     _settle(worktree, git, snapshot, f"refs/heads/{branch}" if commit == here else here)
     count = int(git.text("rev-list", "--count", f"{start}..{commit}")) if commit != start else 0
     return Rest(commit, count, here != (head or mine), unfinished, left_behind, snapshot.skipped if snapshot else ())

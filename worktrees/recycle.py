@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from .branches import move_branch
 from .errors import GitError
 from .files import make_accessible, nested_git_entries, remove
 from .index import clear_flags, is_sound, unusual_entries
@@ -44,24 +45,25 @@ class RecycleFailed(Exception):
         self.leftovers = tuple(leftovers)
 
 
-def recycle(worktree: Worktree, start: str, branch: str, *, keep: Sequence[str] = ()) -> None:
-    """Make the worktree clean at commit `start`, on the new branch `branch`.
+def recycle(worktree: Worktree, start: str, branch: str, *, heir: str | None = None, keep: Sequence[str] = ()) -> None:
+    """Make the worktree clean at commit `start`, on the new branch `branch`, unless branch `heir` exists already.
 
     `keep` are patterns of files that survive (build caches). Raises BranchExists (the worktree is then clean and
     detached at `start`), RecycleFailed, WorktreeGone, GitError.
     """
     reset_to(worktree, start, keep=keep)
-    (worktree.common_dir / "refs" / "heads" / f"{branch}.lock").unlink(missing_ok=True)  # the name is ours alone
+    # Nobody else makes this branch. A late worker can hold the lock while it looks for its heir: it looked before us.
+    (worktree.common_dir / "refs" / "heads" / f"{branch}.lock").unlink(missing_ok=True)
     git = worktree.git()
     try:
-        git.run("switch", "--quiet", "--no-track", "--create", branch)
+        move_branch(git, branch, start, None, heir=heir, message="begin")
     except GitError:
         tip = resolve(git, f"refs/heads/{branch}")
         if tip is None:
             raise
         if tip != start:
             raise BranchExists(branch, tip) from None
-        git.run("switch", "--quiet", "--no-guess", branch)  # made by us before a kill
+    git.run("switch", "--quiet", "--no-guess", branch)  # made now, or by us before a kill
 
 
 def reset_to(worktree: Worktree, commit: str, *, keep: Sequence[str] = ()) -> None:
