@@ -35,7 +35,7 @@ READER_GONE = 141  # as a shell reports an end by SIGPIPE
 CODES = {
     **dict.fromkeys(("ClaimerDied", "NoSuchItem", "NotRunning", "NotThere", "Refused"), FAILED),
     **dict.fromkeys(("ConfigError", "DocumentError", "InvalidId", "InvalidItem", "WrongUsage"), USAGE),
-    **dict.fromkeys(("AlreadyRunning", "PlaceTaken"), RUNNING),
+    **dict.fromkeys(("AlreadyRunning", "PlaceTaken", "Superseded"), RUNNING),
     **dict.fromkeys(("BareRepository", "EmptyRepository", "NotARepository"), ENVIRONMENT),
     **dict.fromkeys(("ForeignDirectory", "GitError", "GitMissing", "GitTooOld", "WorktreeGone"), ENVIRONMENT),
     **dict.fromkeys(("ImportUnfinished", "LockTimeout", "NewerFormat", "NoHardLinks"), ENVIRONMENT),

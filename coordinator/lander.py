@@ -27,6 +27,7 @@ from ..harness.project import Project
 from ..harness.setting_up import ensure_landing_branch
 from ..queue.atomic import Unreadable
 from ..queue.records import Entry, Record
+from ..worktrees.branches import attempt_branch, free_branch
 from ..worktrees.errors import GitError
 from ..worktrees.landing import LANDING_BRANCH, Candidate, Conflict
 from ..worktrees.pool import Pool
@@ -59,6 +60,7 @@ class Lander:
         self._pool = Pool(self._repository, project.worktrees, project.state.worktrees_lock)
         worktree = self._pool.ensure(LANDER)
         self._branch = ensure_landing_branch(self._repository, worktree, target)
+        self._branch.take_over()
         self._tip = self._branch.tip()  # where we left the landing branch
         for commit in self._branch.candidates_left():
             self._branch.abandon(Candidate(commit, "", ""))
@@ -148,6 +150,7 @@ class Lander:
             f"Branch: {handed.branch}\n"
         )
         is_wanted = self._is_still_landing(entry)
+        heir = free_branch(self._repository.git, attempt_branch(item.id, entry.attempts + 1))
         for _ in range(_MOST_MOVES):
             if self._branch.is_landed(handed.commit):
                 self._record_landed(entry, handed, handed.commit)
@@ -157,13 +160,13 @@ class Lander:
                 self._send_back(entry, handed, "conflict", describe_conflict(candidate))
                 return False
             verdict = self._check(candidate, f"{item.id}-{entry.attempts}", is_wanted)
-            if not verdict.passed or not is_wanted():
+            if not verdict.passed or not is_wanted():  # looked at after the heir's name was: see branches.py
                 self._branch.abandon(candidate)
                 if verdict.failed:
                     why = f"{verdict.failed} on the result of merging it with what landed before"
                     self._send_back(entry, handed, "check-failed", why, verdict.output)
                 return False
-            if self._branch.advance(candidate):
+            if self._branch.advance(candidate, heir=heir):
                 self._tip = candidate.commit
                 self._record_landed(entry, handed, candidate.commit)
                 return True

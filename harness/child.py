@@ -12,6 +12,7 @@ from typing import Protocol
 from ..queue.atomic import NoHardLinks, Unreadable
 from ..queue.store import NewerFormat
 from ..worktrees.errors import GitError, GitMissing, GitTooOld, WorktreeGone
+from ..worktrees.landing import Superseded
 from ..worktrees.locks import LockTimeout
 from ..worktrees.pool import ForeignDirectory
 from ..worktrees.repository import BareRepository, EmptyRepository, NotARepository
@@ -71,7 +72,7 @@ def serve(make: Callable[[Orders], Service]) -> int:
             service.run()
         finally:
             service.close()
-    except PlaceTaken as error:
+    except (PlaceTaken, Superseded) as error:
         return _end(PLACE_TAKEN, error)
     except ConfigError as error:
         return _end(CONFIG_WRONG, error)

@@ -187,6 +187,17 @@ def test_an_item_cancelled_during_its_check_does_not_land(tmp_path: Path) -> Non
     assert git(project.root, "for-each-ref", "refs/parallel-loop/candidate") == ""
 
 
+def test_what_lands_is_the_commit_that_was_handed_over_wherever_its_branch_is_now(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    for name in ("moved", "deleted"):
+        hand_over(project, name, {name: "as handed over\n"})
+    make_branch(project, "parallel-loop/item/moved/1", {"moved": "later\n"})
+    git(project.root, "branch", "-qD", "parallel-loop/item/deleted/1")
+    land(project)
+    assert landed_items(project, "main") == ["moved", "deleted"]
+    assert git(project.root, "show", "main:moved") == "as handed over"
+
+
 class lander_process:  # noqa: N801 (used like a function)
     """A lander in a process of its own, ended with the block."""
 

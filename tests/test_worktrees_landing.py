@@ -7,7 +7,7 @@ import pytest
 from parallel_loop.worktrees import landing as landing_module
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.git import Git
-from parallel_loop.worktrees.landing import Candidate, Conflict, LandingBranch
+from parallel_loop.worktrees.landing import Candidate, Conflict, LandingBranch, Superseded
 from support.repository import commit, git, make_empty_repository, write
 from support.worktrees import IDENTITY, Place, make_place
 
@@ -92,6 +92,28 @@ def test_a_candidate_made_on_an_older_tip_does_not_land(place, landing):
     assert not landing.advance(second)
     assert landing.tip() == first.commit
     assert landing.advance(first), "a step that was made before a kill counts as made"
+
+
+def test_what_a_later_attempt_has_begun_to_replace_does_not_land(place, landing):
+    made = candidate(landing, branch(place, "one/1", {"one": "1"}))
+    branch(place, "one/2", {"one": "2"})
+    assert not landing.advance(made, heir="one/2")
+    assert landing.tip() == place.start
+    assert landing.advance(made, heir="one/3")
+
+
+def test_who_was_superseded_lands_nothing_any_more(place, landing):
+    landing.take_over()
+    first = candidate(landing, branch(place, "one", {"one": "1"}))
+    assert landing.advance(first)
+    late = candidate(landing, branch(place, "two", {"two": "2"}))
+    successor = LandingBranch(place.repository, place.pool.ensure("landing"), IDENTITY)
+    successor.take_over()
+    with pytest.raises(Superseded, match="another process lands now"):
+        landing.advance(late)
+    assert landing.tip() == first.commit
+    assert landing.advance(first), "what was landed before still counts as landed"
+    assert successor.advance(candidate(successor, branch(place, "three", {"three": "3"})))
 
 
 def test_a_lock_left_on_the_branch_is_an_error_and_not_a_lost_race(place, landing):

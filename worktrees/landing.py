@@ -1,7 +1,9 @@
 """Candidates and the landing branch: merging without a checkout, and moving the branch by compare-and-swap.
 
 Guarantees: the landing branch only ever moves from the commit a candidate was made on to that candidate, in one step; a
-candidate is held by a ref from the moment it exists, so that no gc takes it and a kill leaves it visible.
+candidate is held by a ref from the moment it exists, so that no gc takes it and a kill leaves it visible. Once another
+has taken the landing branch over, who had it before moves it no more: a ref names the one who may, and git compares it
+in the same step.
 
 Assumes: one landing process, which alone uses the landing worktree. Nobody has the landing branch checked out.
 """
@@ -10,9 +12,11 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .branches import unless_exists
 from .environment import Identity
 from .errors import GitError
 from .recycle import reset_to
@@ -22,7 +26,15 @@ from .worktree import Worktree
 
 LANDING_BRANCH = "parallel-loop/landed"
 _REF = f"refs/heads/{LANDING_BRANCH}"
+_OWNER = "refs/parallel-loop/lander"
 _TREE = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64})\0")
+
+
+class Superseded(Exception):
+    """Another process has taken the landing branch over."""
+
+    def __init__(self) -> None:
+        super().__init__(f"another process lands now ({_OWNER} is not ours any more); that one is left alone")
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,13 @@ class LandingBranch:
         self._repository = repository
         self._worktree = worktree
         self._git = worktree.git(identity)
+        self._token: str | None = None
+
+    def take_over(self) -> None:
+        """Make sure that nobody who took the branch over before moves it from now on."""
+        unique = f"{secrets.token_hex(16)}\n".encode()
+        self._token = self._git.run("hash-object", "-w", "--stdin", stdin=unique).text
+        self._git.run("update-ref", _OWNER, self._token)
 
     def ensure(self, target_tip: str) -> str:
         """The branch's tip; it is created at `target_tip` when it does not exist."""
@@ -104,19 +123,32 @@ class LandingBranch:
         """Make the landing worktree clean at `commit`; `keep` are patterns of files that survive."""
         reset_to(self._worktree, commit, keep=keep)
 
-    def advance(self, candidate: Candidate) -> bool:
-        """Move the branch to `candidate`; False when the branch has moved since the candidate was made."""
+    def advance(self, candidate: Candidate, *, heir: str | None = None) -> bool:
+        """Move the branch to `candidate`; False when it has moved since the candidate was made, or `heir` exists.
+
+        `heir` is the branch of the next attempt: that of the candidate is not to land any more. Raises Superseded.
+        """
         commands = [
             f"update {_REF}\0{candidate.commit}\0{candidate.onto}\0",
             f"delete {candidate.ref}\0\0",
+            unless_exists(heir),
+            f"verify {_OWNER}\0{self._token}\0" if self._token else "",
         ]
         try:
             self._git.run("update-ref", "-m", "parallel-loop: land", "-z", "--stdin", stdin="".join(commands).encode())
         except GitError:
-            if self.tip() == candidate.onto:
-                raise
-            return self.tip() == candidate.commit  # killed after the step and run again
+            tip = self.tip()
+            if tip == candidate.commit:
+                return True  # killed after the step and run again
+            if self._token not in {None, self._owner()}:
+                raise Superseded from None
+            if tip != candidate.onto or (heir and resolve(self._git, f"refs/heads/{heir}")):
+                return False
+            raise
         return True
+
+    def _owner(self) -> str:
+        return self._git.run("rev-parse", "--verify", "--quiet", _OWNER, ok=(0, 1)).text
 
     def abandon(self, candidate: Candidate) -> None:
         """Let go of a candidate that will not land."""
