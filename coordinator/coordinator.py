@@ -110,6 +110,9 @@ class Coordinator:
         return 1 if self._stuck or failed_items(self._survey) - self._failed_before else 0
 
     def _leave(self) -> None:
+        if self._crew.at_work:  # something went wrong here, which is to cost no item an attempt
+            with contextlib.suppress(OSError):
+                write_wanted(self._project.state, msgspec.structs.replace(self._wanted, ending="stop"))
         self._crew.leave()
         with contextlib.suppress(OSError):
             self._survey.refresh()

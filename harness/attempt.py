@@ -63,7 +63,8 @@ class Attempt:
             self._work()
         except NO_FAULT_OF_THE_PROGRAM as error:
             self._note(error=str(error), shortage=is_shortage(error))
-        self._note(at=project.queue.now(), seconds=time.monotonic() - self._start)
+        unasked = self._place.orders.terminated and not project.state.stop_is_wanted()
+        self._note(at=project.queue.now(), seconds=time.monotonic() - self._start, unasked=unasked)
         return judge(self._evidence, self._claim.entry, project.retry, project.config.land)
 
     def _note(self, **evidence: Any) -> None:

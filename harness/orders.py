@@ -2,7 +2,8 @@
 
 A worker reads orders from its standard input, which the coordinator holds open: the lines ``pause`` and
 ``resume``, and the end of the stream, which says "finish what you have and take no more". The stream also
-ends when the coordinator dies, so nobody has to be alive to give that order. SIGTERM says "stop now".
+ends when the coordinator dies, so nobody has to be alive to give that order. SIGTERM says "stop now"; anybody can
+send it, a program to its own worker, too, so it is remembered that it was this that said so.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Orders:
         self.finishing = False
         self.stopping = False
         self.paused = False
+        self.terminated = False  # a signal said stop
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._lines: int | None = None
 
@@ -48,6 +50,7 @@ class Orders:
         self.finishing = self.stopping = True
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.terminated = True
         self.stop()
 
     def _ignore(self, _number: int, _frame: FrameType | None) -> None:

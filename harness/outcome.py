@@ -34,6 +34,7 @@ class Evidence:
     error: str | None = None
     shortage: bool = False  # `error` says that the machine lacked something, see shortage.py
     output: str = ""
+    unasked: bool = False  # somebody else than the coordinator told the worker to stop
 
 
 def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) -> Record | None:
@@ -56,7 +57,7 @@ def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) 
 
 def _interruption(evidence: Evidence) -> tuple[str, str] | None:
     """Return outcome and reason when the attempt says nothing about the item."""
-    if evidence.run is not None and evidence.run.ended == "stopped":
+    if evidence.run is not None and evidence.run.ended == "stopped" and not evidence.unasked:
         return "interrupted", "stopped before it was done; it costs the item no attempt"
     if evidence.shortage:
         return NO_ROOM, f"no room to work in, which costs the item no attempt: {evidence.error}"
@@ -67,6 +68,8 @@ def _program_failure(run: Run) -> tuple[str, str] | None:
     """Return outcome and reason when the program did not end as it should."""
     if run.ok:
         return None
+    if run.ended == "stopped":
+        return "interrupted", "its worker was told to end (SIGTERM), and not by the coordinator; that costs an attempt"
     outcome = {"timed-out": "timed-out", "not-started": "not-started"}.get(run.ended, "failed")
     return outcome, run.describe("the program")
 

@@ -53,6 +53,11 @@ class StateDirectory:
         names = [path.name for path in self.agents.glob("*-*") if path.is_dir()]
         return sorted(names, key=lambda name: (len(name), name))
 
+    def stop_is_wanted(self) -> bool:
+        """Whether a coordinator wants all work to end now; it writes that before it sends any signal."""
+        wanted = _read(self.wanted, _Wanted)
+        return wanted is not None and wanted.ending == "stop"
+
     def record_event(self, event: str, **details: str | float | None) -> None:
         """Append one line to the history of the run; what cannot be written is not worth stopping for."""
         line = {"at": utc_now(), "event": event, **{key: value for key, value in details.items() if value is not None}}
@@ -60,6 +65,12 @@ class StateDirectory:
             atomic.append_line(self.events, msgspec.json.encode(line))
         except OSError:
             return
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """What a worker has to know of what is wanted; coordinator/control.py has the whole."""
+
+    ending: str = ""
 
 
 class AgentDirectory:

@@ -124,6 +124,19 @@ def test_the_second_signal_ends_programs_and_gives_items_back_at_no_cost(tmp_pat
     assert states(project) == {"long": "ready"}
 
 
+def test_a_program_that_ends_its_worker_has_only_its_attempts_and_takes_no_place_down(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r", "health: {restarts: 1}")
+    add(project, "deadly", "kill $PPID; exec sleep 1000", max_attempts=3)
+    add(project, "other")
+    with running(project, "--agents", "1", "--drain") as run:
+        assert run.wait() == 1, run.output
+    entry = project.queue.entry("deadly")
+    assert entry is not None
+    assert [record.outcome for record in entry.records if record.kind != "claimed"] == ["interrupted"] * 3
+    assert states(project) == {"deadly": "failed", "other": "done"}
+    assert not happened(project, "gave-up")
+
+
 def test_a_second_coordinator_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     project = make_project(tmp_path / "r")
     with running(project, "--agents", "1") as run:

@@ -22,7 +22,7 @@ CLAIM = Record(kind="claimed", at=AT, agent="agent-1")
 FAILED = Record(kind="released", at=AT, outcome="failed")
 
 ENDS: tuple[Ended, ...] = ("exited", "timed-out", "stopped", "fenced", "not-started")
-FAILURES = {"timed-out": "timed-out", "not-started": "not-started", "exited": "failed"}
+FAILURES = {"stopped": "interrupted", "timed-out": "timed-out", "not-started": "not-started", "exited": "failed"}
 SUCCESSES: dict[Landing, tuple[str, str, bool]] = {
     "auto": ("landing", "done", True),
     "review": ("waiting", "review", True),
@@ -39,7 +39,7 @@ def expected(evidence: Evidence, land: Landing) -> tuple[str, str, bool] | None:
     ended = evidence.run.ended if evidence.run else None
     rules: list[tuple[object, tuple[str, str, bool] | None]] = [
         (ended == "fenced", None),
-        (ended == "stopped", ("released", "interrupted", False)),
+        (ended == "stopped" and not evidence.unasked, ("released", "interrupted", False)),
         (evidence.shortage, ("released", "no-room", False)),
         (evidence.error, ("released", "error", True)),
         (ended is None, None),
@@ -64,9 +64,15 @@ def all_evidence() -> list[Evidence]:
             failed_check=check,
             error=error,
             shortage=shortage,
+            unasked=unasked,
         )
-        for run, commits, question, check, (error, shortage) in itertools.product(
-            runs, (0, 2), ("", "which?"), (None, "it failed"), ((None, False), ("git failed", False), ("full", True))
+        for run, commits, question, check, (error, shortage), unasked in itertools.product(
+            runs,
+            (0, 2),
+            ("", "which?"),
+            (None, "it failed"),
+            ((None, False), ("git failed", False), ("full", True)),
+            (False, True),
         )
     ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.coordinator.control import Ending, Wanted, write_wanted
 from parallel_loop.harness import attempt, child, identity, processes, setting_up
 from parallel_loop.harness.heart import Heart
 from parallel_loop.harness.orders import Orders
@@ -118,7 +119,11 @@ def test_a_paused_worker_takes_nothing_until_it_is_resumed(shop: Workshop) -> No
     assert end(worker)[0] == 0
 
 
-def test_sigterm_ends_the_program_and_gives_the_item_back_with_what_was_done(shop: Workshop, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ending", "counted"), [("stop", False), ("finish", True), ("", True)])
+def test_sigterm_ends_the_program_and_gives_the_item_back_at_no_cost_if_a_stop_is_wanted(
+    shop: Workshop, tmp_path: Path, ending: Ending, counted: bool
+) -> None:
+    write_wanted(shop.project.state, Wanted(1, ending=ending))
     shop.add("one", f"echo 1 > a; touch {tmp_path}/up; sleep 600")
     worker = shop.start()
     eventually((tmp_path / "up").exists)
@@ -126,7 +131,7 @@ def test_sigterm_ends_the_program_and_gives_the_item_back_with_what_was_done(sho
     worker.terminate()
     assert end(worker) == (0, "")
     record = shop.last("one")
-    assert (record.kind, record.outcome, record.counted) == ("released", "interrupted", False)
+    assert (record.kind, record.outcome, record.counted) == ("released", "interrupted", counted)
     assert git(shop.root, "show", f"{record.commit}:a") == "1"
     assert shop.mark.living() == []
 
