@@ -11,6 +11,7 @@ The target follows as soon as git can move it without touching the user's files 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections import Counter
@@ -96,7 +97,7 @@ class Lander:
             except Unreadable:  # `attention` names it; the others must not wait for it
                 continue
             if entry is None or entry.last is None or entry.last.kind != "landing":
-                queue.hints.unmark_landing(item_id)
+                self._unmark(item_id)
                 continue
             if self._keeper.branch_checked_out():  # told of by the keeper's next look
                 return False
@@ -204,7 +205,19 @@ class Lander:
                 commit=record.commit,
                 seconds=record.seconds,
             )
-        self._project.queue.hints.unmark_landing(entry.item.id)
+        self._unmark(entry.item.id)
+
+    def _unmark(self, item_id: str) -> None:
+        """Remove the hint that the item waits for landing, unless it does: another attempt may have come so far.
+
+        Removed first, then looked at: whoever hands it over makes the record first, then the hint.
+        """
+        queue = self._project.queue
+        queue.hints.unmark_landing(item_id)
+        with contextlib.suppress(Unreadable):
+            entry = queue.entry(item_id)
+            if entry is not None and entry.last_is("landing"):
+                queue.refresh_hints(entry)
 
     # --- the landing branch ---------------------------------------------------------------------------
 

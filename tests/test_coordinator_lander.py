@@ -14,6 +14,8 @@ from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.target_report import read_target
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
+from parallel_loop.queue.hints import Hints
+from parallel_loop.queue.records import Record
 from parallel_loop.queue.requests import cancel
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.landing import LandingBranch
@@ -196,6 +198,31 @@ def test_what_lands_is_the_commit_that_was_handed_over_wherever_its_branch_is_no
     land(project)
     assert landed_items(project, "main") == ["moved", "deleted"]
     assert git(project.root, "show", "main:moved") == "as handed over"
+
+
+@pytest.mark.parametrize("sent_back", [True, False])
+def test_an_attempt_handed_over_while_the_one_before_is_tidied_away_is_not_overlooked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent_back: bool
+) -> None:
+    project = make_project(tmp_path / "r", "checks: ['test ! -e bad']\nretry: {first: 0s}")
+    hand_over(project, "one", {"bad": "1"})
+    if not sent_back:  # by a lander that was killed before it could tidy
+        entry = project.queue.entry("one")
+        assert entry is not None
+        assert project.queue.append(entry, Record(kind="released", at=project.queue.now(), outcome="check-failed"))
+    unmark, second = Hints.unmark_landing, []
+
+    def hand_over_first(self: Hints, item_id: str) -> None:
+        if not second:
+            second.append(hand_over(project, "one", {"good": "2"}))
+        unmark(self, item_id)
+
+    monkeypatch.setattr(Hints, "unmark_landing", hand_over_first)
+    with a_lander(project) as lander:
+        for _ in range(2):
+            lander.land_all()
+    assert kinds(project, "one")[-2:] == ["landing", "done"]
+    assert landed_items(project, "main") == ["one"]
 
 
 class lander_process:  # noqa: N801 (used like a function)
