@@ -124,6 +124,32 @@ def test_the_second_signal_ends_programs_and_gives_items_back_at_no_cost(tmp_pat
     assert states(project) == {"long": "ready"}
 
 
+def test_a_run_that_ends_by_an_error_of_its_own_costs_no_item_an_attempt(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    add(project, "long", f"touch {tmp_path}/up; exec sleep 1000")
+    script = tmp_path / "broken.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from parallel_loop.coordinator.coordinator import Coordinator\n"
+        "from parallel_loop.harness.project import Project\n"
+        "class Broken:\n"
+        "    def show(self, picture):\n"
+        "        if Path(sys.argv[2]).exists():\n"
+        "            raise ZeroDivisionError\n"
+        "Coordinator(Project.open(Path(sys.argv[1])), 'main', agents=1, drain=False, display=Broken()).run()\n"
+    )
+    with running(project, str(project.root), f"{tmp_path}/up", main=str(script)) as run:
+        eventually((tmp_path / "up").exists, PATIENCE_SECONDS)
+        add(project, "another")  # so that there is something to show
+        assert run.wait() == 1
+        assert "ZeroDivisionError" in run.output
+    entry = project.queue.entry("long")
+    assert entry is not None
+    assert entry.last is not None
+    assert (entry.last.outcome, entry.last.counted) == ("interrupted", False)
+
+
 def test_a_program_that_ends_its_worker_has_only_its_attempts_and_takes_no_place_down(tmp_path: Path) -> None:
     project = make_project(tmp_path / "r", "health: {restarts: 1}")
     add(project, "deadly", "kill $PPID; exec sleep 1000", max_attempts=3)
