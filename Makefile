@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills bench clean
+.PHONY: demo test check format coverage kills fencing bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -29,6 +29,10 @@ coverage: $(VENV)/installed
 # Random schedules of kills, by seed: each kills four times and then runs to the end.
 kills: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python tests/support/crash.py $(or $(FROM),0) $(or $(TO),20)
+
+# Workers and landers that are stopped, replaced, and go on: twenty and five trials for each seed.
+fencing: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python tests/support/fencing.py $(or $(FROM),0) $(or $(TO),10)
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/overhead.py
