@@ -9,7 +9,7 @@ from typing import TextIO
 
 from ..harness.project import Project
 from ..harness.settings import ConfigError
-from ..queue import atomic
+from ..queue import probe
 from ..worktrees.git import require_git
 from ..worktrees.landing import LANDING_BRANCH
 from ..worktrees.repository import Repository
@@ -42,7 +42,7 @@ class Lines:
 def find_target(project: Project) -> str:
     """Return the user's branch that landed work reaches, after looking whether work can start at all.
 
-    Raises GitMissing, GitTooOld, EmptyRepository, BareRepository, NoHardLinks, ConfigError.
+    Raises GitMissing, GitTooOld, EmptyRepository, BareRepository, NoHardLinks, Unsuitable, ConfigError.
     """
     require_git()
     repository = Repository.open(project.root)
@@ -69,19 +69,9 @@ def find_target(project: Project) -> str:
     if repository.branch_tip(target) is None:
         raise ConfigError(source, None, "target", f"there is no branch {target!r}; create it or name another")
     project.state.create()
-    try_hard_links(project.state.root)
+    # Also where there is a queue: it may have been moved to another file system.
+    probe.require(project.state.root, project.state.agents, durable=True)
     return target
-
-
-def try_hard_links(directory: Path) -> None:
-    """Make a hard link in `directory` and remove it again. Raises NoHardLinks."""
-    draft = Path(atomic.write_private(directory, b""))
-    other = draft.with_name(f"{draft.name}-link")
-    try:
-        atomic.link_once(draft, other)
-    finally:
-        draft.unlink()
-        other.unlink(missing_ok=True)
 
 
 def notices(project: Project) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from ..queue.atomic import NoHardLinks, Unreadable
+from ..queue.atomic import Unreadable, Unsuitable
 from ..queue.store import NewerFormat
 from ..worktrees.errors import GitError, GitMissing, GitTooOld, WorktreeGone
 from ..worktrees.landing import Superseded
@@ -24,7 +24,7 @@ PLACE_TAKEN = 3
 ENVIRONMENT = 4
 _FROM_OUTSIDE = (
     *(NotARepository, BareRepository, EmptyRepository, GitMissing, GitTooOld, GitError, WorktreeGone),
-    *(ForeignDirectory, LockTimeout, NoHardLinks, NewerFormat, Unreadable, OSError),
+    *(ForeignDirectory, LockTimeout, NewerFormat, Unreadable, Unsuitable, OSError),
 )
 
 

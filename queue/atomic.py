@@ -23,19 +23,26 @@ from pathlib import Path
 StrPath = str | Path  # text where a worker takes thousands of items a second, since Path is slow to build
 _DRAFT_NAME = re.compile(r"\d+-\d+-\d+")
 _counter = itertools.count()
-_LINK_UNSUPPORTED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_LINK_UNSUPPORTED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
 _NOT_A_FILE_OF_OURS = {errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EISDIR, errno.ENOTDIR}
 READ_LIMIT_BYTES = 64 * 1024 * 1024  # far above the largest prompt; a larger file is not one of ours
 
 
-class NoHardLinks(Exception):
+class Unsuitable(Exception):
+    """The file system lacks what the queue stands on."""
+
+    def __init__(self, path: StrPath, lack: str) -> None:
+        super().__init__(
+            f"the file system of {path} {lack}; "
+            "keep the repository's state on one that has what is needed (ext4, xfs, btrfs, tmpfs, APFS)"
+        )
+
+
+class NoHardLinks(Unsuitable):
     """The file system refuses hard links, on which every claim stands."""
 
     def __init__(self, path: StrPath, reason: str) -> None:
-        super().__init__(
-            f"the file system of {path} has no hard links ({reason}); "
-            "keep the repository's state on one that has (ext4, xfs, btrfs, tmpfs, APFS)"
-        )
+        super().__init__(path, f"has no hard links ({reason})")
 
 
 class Unreadable(Exception):
@@ -61,7 +68,7 @@ def link_once(source: StrPath, target: StrPath) -> bool:
     except OSError as error:
         if _same_file(source, target):
             return True
-        if error.errno in _LINK_UNSUPPORTED:
+        if error.errno in _LINK_UNSUPPORTED and not _may_not_link(error, source):
             raise NoHardLinks(target, error.strerror or "link refused") from error
         raise
     return True
@@ -70,6 +77,14 @@ def link_once(source: StrPath, target: StrPath) -> bool:
 def _same_file(source: StrPath, target: StrPath) -> bool:
     try:
         return os.path.samestat(os.lstat(source), os.lstat(target))
+    except OSError:
+        return False
+
+
+def _may_not_link(error: OSError, source: StrPath) -> bool:
+    """Linux may keep users from linking the files of others (`fs.protected_hardlinks`), with EPERM as well."""
+    try:
+        return error.errno == errno.EPERM and os.lstat(source).st_uid != os.geteuid()
     except OSError:
         return False
 
@@ -88,9 +103,14 @@ def publish(private: StrPath, target: StrPath, data: bytes, *, durable: bool) ->
 
 def write_private(private: StrPath, data: bytes, *, durable: bool = False) -> str:
     """Write `data` to a new file in `private` that no reader looks at, and return its path."""
-    draft = f"{private}/{os.getpid()}-{time.time_ns()}-{next(_counter)}"
+    draft = draft_path(private)
     _write_new(draft, data, durable=durable)
     return draft
+
+
+def draft_path(private: StrPath) -> str:
+    """Return a path in `private` that nobody else is given."""
+    return f"{private}/{os.getpid()}-{time.time_ns()}-{next(_counter)}"
 
 
 def is_draft(name: str) -> bool:

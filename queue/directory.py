@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
-from . import atomic
+from . import atomic, probe
 from .layout import FOLDERS, README, Layout
 from .records import FORMAT_VERSION, encode
 
 
 def make_directory(layout: Layout, *, durable: bool) -> None:
-    """Make the directories of the queue where they are missing."""
+    """Make the directories of the queue where they are missing.
+
+    A new queue is made only where claims can be exclusive. Raises NoHardLinks, Unsuitable, OSError.
+    """
     layout.root.mkdir(parents=True, exist_ok=True)
     for folder in FOLDERS:  # also in an old queue: all but items/ may have been deleted
         (layout.root / folder).mkdir(exist_ok=True)
     if layout.format.exists():
         return
+    probe.require(layout.drafts, layout.drafts, durable=durable)
     atomic.replace_file(layout.root / "README", README.encode())
     if durable:
         atomic.sync_directory(layout.root.parent)

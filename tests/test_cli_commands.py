@@ -282,7 +282,9 @@ def test_doctor_says_what_the_file_system_cannot_do_and_leaves_nothing_there(roo
 
     findings = json.loads(answer.out)["findings"]
     assert answer.code == 4
-    assert {finding["name"] for finding in findings if finding["verdict"] == "fail"} == {"hard links", "locks", "disk"}
+    failed = {finding["name"] for finding in findings if finding["verdict"] == "fail"}
+    assert failed == {"hard links", "locks", "process locks", "disk"}
+    assert all(finding["remedy"] for finding in findings if finding["verdict"] == "fail")
     assert sorted(path.name for path in root.iterdir()) == [".git", "README.md"]
 
 

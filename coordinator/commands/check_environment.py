@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from ...queue.atomic import NoHardLinks
 from ...worktrees.errors import GitError, GitMissing, GitTooOld
+from .. import file_system
 from .findings import Finding, fail, failed_with, ok, warn
 
 _LOW_BYTES, _LEAST_BYTES = 1_000_000_000, 50_000_000  # a worktree for each agent, and logs, grow overnight
@@ -35,44 +31,16 @@ def check_git() -> Finding:
 def check_file_system(directory: Path) -> Iterator[Finding]:
     """Try in `directory` what claims and locks stand on, and leave nothing behind."""
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".parallel-loop-doctor-", dir=directory))
+        trials = file_system.examine(directory)
     except OSError as error:
         yield fail(
             "writable", f"{directory}: {error.strerror}", "make it writable, or work in a copy of the repository"
         )
         return
-    try:
-        yield ok("writable", str(directory))
-        yield _check_hard_links(scratch)
-        yield _check_locks(scratch / "lock")
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(scratch)
+    yield ok("writable", f"{directory} ({file_system.type_of(directory)})")
+    for trial in trials:
+        yield ok(trial.name, trial.detail) if trial.works else failed_with(trial.name, trial.detail)
     yield _check_space(directory)
-
-
-def _check_hard_links(directory: Path) -> Finding:
-    from ..run import try_hard_links
-
-    try:
-        try_hard_links(directory)
-    except NoHardLinks as error:
-        return failed_with("hard links", error)
-    return ok("hard links", "work here")
-
-
-def _check_locks(path: Path) -> Finding:
-    """A second holder must be refused: some network file systems grant a lock to everybody."""
-    with path.open("w") as first, path.open("w") as second:
-        try:
-            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return fail("locks", f"the file system has none ({error.strerror})", "move the repository to a local disk")
-        try:
-            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return ok("locks", "work here")
-        return fail("locks", "two holders got the same lock", "move the repository to a local disk")
 
 
 def _check_space(directory: Path) -> Finding:

@@ -14,6 +14,7 @@ from ...harness.settings import ConfigError
 from ...harness.state import CONFIG_NAME, DIRECTORY, StateDirectory
 from ...worktrees.errors import GitError, GitMissing
 from ...worktrees.repository import BareRepository, NotARepository, Repository
+from .. import file_system
 from ..errors import ENVIRONMENT, FAILED
 from .caller import Caller, write_json
 from .check_environment import check_file_system, check_git, check_python
@@ -21,7 +22,7 @@ from .check_project import check_configuration, check_programs, check_repository
 from .check_queue import check_coordinator, check_queue, repair
 from .findings import Finding, failed_with
 
-_ENVIRONMENT = frozenset({"python", "git", "repository", "writable", "hard links", "locks", "disk"})
+_ENVIRONMENT = frozenset({"python", "git", "repository", "writable", "disk", *file_system.NAMES})
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 

@@ -30,7 +30,7 @@ def fail(name: str, detail: str, remedy: str | None) -> Finding:
     return Finding(name, "fail", detail, remedy)
 
 
-def failed_with(name: str, error: Exception) -> Finding:
+def failed_with(name: str, error: Exception | str) -> Finding:
     """Turn an error of ours into a finding: its text ends with what to do, after the last semicolon."""
     detail, mark, remedy = str(error).rpartition("; ")
     return fail(name, detail, remedy) if mark else fail(name, remedy, None)
