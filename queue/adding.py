@@ -52,15 +52,23 @@ def _free_id(wish: str, used: set[str], exists: Callable[[str], bool], next_numb
             return candidate
 
 
-def check(items: Sequence[Item], exists: Callable[[str], bool]) -> None:
-    """Raise InvalidItem for the first item that cannot be stored, or whose id or dependencies do not fit."""
+def check(items: Sequence[Item], exists: Callable[[str], bool], ignores_case: Callable[[], bool]) -> None:
+    """Raise InvalidItem for the first item that cannot be stored, or whose id or dependencies do not fit.
+
+    `exists` sees what the file system sees; `ignores_case` tells whether that takes `A` and `a` for one name.
+    """
     index_of: dict[str, int] = {}
+    by_folded: dict[str, str] = {}
     for index, item in enumerate(items):
         _check_alone(index, item)
         if item.id in index_of or exists(item.id):
             where = "earlier in this list" if item.id in index_of else "in the queue"
             raise InvalidItem(index, f"there is already an item {item.id!r} {where}; give another --id")
         index_of[item.id] = index
+        namesake = by_folded.setdefault(item.id.lower(), item.id)
+        if namesake != item.id and ignores_case():
+            problem = f"its id {item.id!r} and {namesake!r} are one name on this file system, which ignores case"
+            raise InvalidItem(index, f"{problem}; give another --id")
     for index, item in enumerate(items):
         for dependency in item.after:
             if dependency not in index_of and not exists(dependency):

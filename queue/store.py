@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from . import adding, atomic
+from . import adding, atomic, probe
 from .atomic import Unreadable
 from .bell import DELAYED, Bell
 from .chain import Chain, LastRecord
@@ -79,7 +79,7 @@ class Queue:
         self.create()
         with self.adding():
             items = adding.complete(items, self.chain.has_item, self.now())
-            adding.check(items, self.chain.has_item)
+            adding.check(items, self.chain.has_item, lambda: probe.ignores_case(self.layout.format))
             if len(items) == 1:
                 self.chain.create_item(items[0])
                 with contextlib.suppress(OSError):  # it is added; `heal` makes the hint

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.queue import atomic, probe
+from parallel_loop.queue.adding import InvalidItem, check
 from parallel_loop.queue.atomic import NoHardLinks, Unsuitable
+from parallel_loop.queue.layout import shard
 from parallel_loop.queue.store import Queue
-from support.queues import add, an_item, drain, make_queue, make_taker, names_in, states
+from support.queues import START, add, an_item, drain, make_queue, make_taker, names_in, states
 
 HONEST_LINK = os.link
 LOST_ANSWERS = (errno.EIO, errno.ESTALE, errno.EEXIST, errno.ETIMEDOUT)
@@ -241,3 +243,19 @@ def test_what_only_a_user_may_not_link_is_not_blamed_on_the_file_system(tmp_path
         atomic.link_once(tmp_path / "of another", tmp_path / "target")
     with pytest.raises(NoHardLinks):  # what was made just now is ours, whatever its owner is called
         require(tmp_path)
+
+
+# --- names that differ only in case -------------------------------------------------------------------------------
+
+
+def test_ids_that_differ_only_in_case_are_two_items_where_names_do(tmp_path) -> None:
+    queue = make_queue(tmp_path / "queue")
+    queue.add([an_item("A"), an_item("a")])
+    assert sorted(drain(queue, make_taker(queue))) == ["A", "a"]
+
+
+def test_ids_that_differ_only_in_case_are_refused_where_they_are_one_name(tmp_path) -> None:
+    with pytest.raises(InvalidItem, match="'a' and 'A' are one name on this file system") as refusal:
+        check([an_item(name, added_at=START) for name in ("b", "A", "a")], lambda _: False, lambda: True)
+    assert refusal.value.index == 2
+    assert shard("Fix-Login") == shard("fix-login")  # so that adding the second meets the file of the first
