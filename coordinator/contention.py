@@ -12,168 +12,114 @@ Assumes: a monotonic clock that all processes share (Linux, macOS).
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
+from array import array
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from secrets import randbits
-from typing import NamedTuple
 
 import msgspec
 
-from ..queue.atomic import Unreadable
 from ..queue.records import Item
-from ..queue.store import Queue
 from .contention_claimer import Claimers, Outcome
-
-TAKER = "parallel_loop.queue.taking:Taker"
-
-
-class Latency(msgspec.Struct, frozen=True):
-    """How long calls of `take` lasted, in microseconds."""
-
-    p50_us: float
-    p99_us: float
-    worst_us: float
+from .contention_ground import TAKER, Ground, Latency, Shown, Winner, latency, prepared
 
 
-class Violation(msgspec.Struct, frozen=True):
-    """An iteration that went wrong; `iteration` counts from 1."""
+class Round(msgspec.Struct, frozen=True):
+    """One iteration; `winner_us` is how long the winner's take lasted, in microseconds."""
 
     iteration: int
-    item: str
     winners: tuple[str, ...]
-    problem: str
+    winner_us: float | None
+    losers: Latency
+    problem: str | None = None
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(Shown, frozen=True, kw_only=True):
     """What a run has shown. `winners` tells how many iterations had how many winners."""
 
     iterations: int
-    claimers: int
-    seed: int
-    seconds: float
     winners: dict[int, int]
-    violations: tuple[Violation, ...]
     lost: int
     lost_at_the_link: int
     winner: Latency
     loser: Latency
     wins: dict[str, int]
-    kept: str | None = None
+    rounds: tuple[Round, ...]
 
 
-class _Run(NamedTuple):
-    """How the races were run."""
+class _Tally:
+    """What the rounds add up to."""
 
-    claimers: int
-    seed: int
-    seconds: float
-    kept: str | None
+    def __init__(self, on_round: Callable[[Round], None] | None) -> None:
+        self._on_round = on_round
+        self.rounds: list[Round] = []
+        self.lost_at_the_link = 0
+        self.winner_ns = array("Q")  # of a million races too
+        self.loser_ns = array("Q")
+
+    def count(self, outcomes: list[Outcome], problem: str | None) -> None:
+        losers = [outcome for outcome in outcomes if not outcome.won]
+        won_ns = [outcome.nanoseconds for outcome in outcomes if outcome.won]
+        lost_ns = [outcome.nanoseconds for outcome in losers]
+        self.lost_at_the_link += sum(outcome.reached_link for outcome in losers)
+        self.winner_ns.extend(won_ns)
+        self.loser_ns.extend(lost_ns)
+        winners = tuple(outcome.name for outcome in outcomes if outcome.won)
+        winner_us = won_ns[0] / 1000 if won_ns else None
+        found = Round(len(self.rounds) + 1, winners, winner_us, latency(lost_ns), problem)
+        self.rounds.append(found)
+        if self._on_round is not None:
+            self._on_round(found)
 
 
 def run_contention(
-    directory: Path, iterations: int = 1000, claimers: int = 10, *, seed: int | None = None, taker: str = TAKER
+    directory: Path,
+    iterations: int = 1000,
+    claimers: int = 10,
+    *,
+    seed: int | None = None,
+    taker: str = TAKER,
+    on_round: Callable[[Round], None] | None = None,
 ) -> Result:
     """Let `claimers` processes race `iterations` times in a new queue below `directory`.
 
     `seed` varies who comes first. `taker` (``module:Class``) is what takes: tests plant a faulty one.
-    Raises ClaimerDied when a claimer ends or hangs, OSError or NoHardLinks for what the directory cannot do.
+    Raises ClaimerDied when a claimer ends or hangs, OSError, NoHardLinks or Unsuitable for what the directory
+    cannot do.
     """
     seed = randbits(32) if seed is None else seed
-    directory.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.mkdtemp(prefix="contention-", dir=directory))
-    queue = Queue(root, durable=False)
-    queue.create()
-    races: list[list[Outcome]] = []
-    violations: list[Violation] = []
-    start = time.monotonic()
-    try:
-        with Claimers(root, claimers, seed, taker) as field:
+    tally = _Tally(on_round)
+    with prepared(directory) as ground:
+        start = time.monotonic()
+        with Claimers(ground.queue.layout.root, ground.root, claimers, seed, taker) as field:
             for iteration in range(1, iterations + 1):
                 item = Item(id=f"race-{iteration:06d}", title="a race", added_at="")
-                queue.add([item])
+                ground.queue.add([item])
                 outcomes = field.race()
-                races.append(outcomes)
-                problem = _problem(queue, item.id, outcomes)
-                if problem is not None:
-                    winners = tuple(outcome.name for outcome in outcomes if outcome.won)
-                    violations.append(Violation(iteration, item.id, winners, problem))
-    finally:
-        if not violations:
-            shutil.rmtree(root, ignore_errors=True)
-    kept = str(root) if violations else None
-    return _result(races, violations, _Run(claimers, seed, time.monotonic() - start, kept))
+                winners = [Winner(outcome.name, outcome.pid, outcome.ended) for outcome in outcomes if outcome.won]
+                tally.count(outcomes, ground.judge(iteration, item.id, winners))
+        return _result(tally, ground, claimers, seed, time.monotonic() - start)
 
 
-def _problem(queue: Queue, item_id: str, outcomes: list[Outcome]) -> str | None:
-    """Say what is wrong with one race, None when it had one winner and its records say so."""
-    winners = [outcome for outcome in outcomes if outcome.won]
-    if len(winners) != 1:
-        return f"{len(winners)} winners instead of 1"
-    if not winners[0].ended:
-        return "the winner could not end its attempt"
-    try:
-        entry = queue.entry(item_id)
-    except Unreadable as error:
-        return str(error)
-    kinds = [record.kind for record in entry.records] if entry else []
-    if entry is None or kinds != ["claimed", "done"]:
-        return f"the records say {', '.join(kinds) or 'nothing'} instead of claimed, done"
-    if entry.records[0].pid != winners[0].pid:
-        return f"{winners[0].name} (pid {winners[0].pid}) won, but the claim names pid {entry.records[0].pid}"
-    return None
-
-
-def _result(races: list[list[Outcome]], violations: list[Violation], run: _Run) -> Result:
-    outcomes = [outcome for race in races for outcome in race]
-    losers = [outcome for outcome in outcomes if not outcome.won]
-    wins = Counter(outcome.name for outcome in outcomes if outcome.won)
+def _result(tally: _Tally, ground: Ground, claimers: int, seed: int, seconds: float) -> Result:
+    wins = Counter(name for found in tally.rounds for name in found.winners)
     return Result(
-        iterations=len(races),
-        claimers=run.claimers,
-        seed=run.seed,
-        seconds=run.seconds,
-        winners=dict(sorted(Counter(sum(outcome.won for outcome in race) for race in races).items())),
-        violations=tuple(violations),
-        lost=len(losers),
-        lost_at_the_link=sum(outcome.reached_link for outcome in losers),
-        winner=_latency([outcome.nanoseconds for outcome in outcomes if outcome.won]),
-        loser=_latency([outcome.nanoseconds for outcome in losers]),
-        wins={f"claimer-{index}": wins[f"claimer-{index}"] for index in range(1, run.claimers + 1)},
-        kept=run.kept,
+        claimers=claimers,
+        seed=seed,
+        seconds=seconds,
+        violations=tuple(ground.violations),
+        kept=ground.kept,
+        directory=ground.directory,
+        file_system=ground.file_system,
+        probed=ground.probed,
+        iterations=len(tally.rounds),
+        winners=dict(sorted(Counter(len(found.winners) for found in tally.rounds).items())),
+        lost=len(tally.loser_ns),
+        lost_at_the_link=tally.lost_at_the_link,
+        winner=latency(tally.winner_ns),
+        loser=latency(tally.loser_ns),
+        wins={f"claimer-{index}": wins[f"claimer-{index}"] for index in range(1, claimers + 1)},
+        rounds=tuple(tally.rounds),
     )
-
-
-def _latency(nanoseconds: list[int]) -> Latency:
-    if not nanoseconds:
-        return Latency(0.0, 0.0, 0.0)
-    ordered = sorted(nanoseconds)
-    p50, p99 = (ordered[int(share * (len(ordered) - 1))] / 1000 for share in (0.50, 0.99))
-    return Latency(p50, p99, ordered[-1] / 1000)
-
-
-def render(result: Result) -> str:
-    """Return the result as lines for people."""
-    share = 100 * result.lost_at_the_link / result.lost if result.lost else 0.0
-    winners = (f"{count} x {number} winner{'s' * (number != 1)}" for number, count in result.winners.items())
-    lines = [
-        f"{result.iterations} iterations, {result.claimers} processes each: {result.seconds:.1f} s, seed {result.seed}",
-        f"winners per iteration: {', '.join(winners)}",
-        f"losers: {result.lost}, of which {result.lost_at_the_link} ({share:.1f} %) tried the link and lost there",
-        _latency_line("winner", result.winner),
-        _latency_line("losers", result.loser),
-        "wins: " + ", ".join(f"{name} {count}" for name, count in result.wins.items()),
-        f"violations: {len(result.violations)}",
-    ]
-    for violation in result.violations:
-        who = f" ({', '.join(violation.winners)})" if violation.winners else ""
-        lines.append(f"  iteration {violation.iteration}, {violation.item}: {violation.problem}{who}")
-    if result.kept:
-        lines.append(f"the queue is kept in {result.kept}")
-    return "\n".join(lines)
-
-
-def _latency_line(who: str, latency: Latency) -> str:
-    return f"take, {who}: p50 {latency.p50_us:.0f} µs, p99 {latency.p99_us:.0f} µs, worst {latency.worst_us:.0f} µs"

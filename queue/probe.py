@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from . import atomic
 from .atomic import NoHardLinks, Unsuitable
 
@@ -26,7 +28,7 @@ _CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _FIRST = b"first"
 
 
-class Trial(NamedTuple):
+class Trial(msgspec.Struct, frozen=True):
     """What came of trying one thing; the detail of what does not work ends with what to do, after a semicolon."""
 
     name: str

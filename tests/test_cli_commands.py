@@ -371,6 +371,43 @@ def test_contention_on_this_file_system_has_one_winner_each_time(cli: CommandLin
 
     result = json.loads(answer.out)
     assert (answer.code, result["winners"], result["violations"]) == (0, {"1": 3}, [])
+    assert [len(found["winners"]) for found in result["rounds"]] == [1, 1, 1]
+
+
+def test_contention_tries_the_file_system_that_it_is_given(cli: CommandLine, tmp_path: Path) -> None:
+    place = Path(os.fsdecode(bytes(tmp_path / "no utf-8 ") + b"\xff"))
+    place.mkdir()
+
+    races = cli("contention", "--iterations", "2", "--claimers", "2", "--rounds", "--dir", str(place))
+    drained = cli("contention", "--items", "20", "--claimers", "2", "--dir", str(place))
+    as_json = cli("contention", "--items", "20", "--claimers", "2", "--dir", str(place), "--json")
+
+    assert [answer.code for answer in (races, drained, as_json)] == [0, 0, 0]
+    assert [line.partition(":")[0] for line in races.out.splitlines()[:2]] == ["iteration 1", "iteration 2"]
+    assert "no utf-8 \\xff, on " in drained.out
+    assert "20 items, 2 processes" in drained.out
+    result = json.loads(as_json.out)
+    assert (result["items"], sum(result["served"].values()), result["violations"]) == (20, 20, [])
+    assert {trial["name"] for trial in result["probed"] if trial["works"]} >= {"hard links", "locks", "process locks"}
+    assert list(place.iterdir()) == []
+
+
+def test_contention_says_what_cannot_be_asked_for_together_and_where_it_cannot_be(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    together = cli("contention", "--items", "2", "--iterations", "2")
+    nowhere = cli("contention", "--dir", str(tmp_path / "missing"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    cli.monkeypatch.setattr(os, "link", refuse)
+    without_links = [cli("contention", "--dir", str(tmp_path), *more) for more in ((), ("--items", "2"))]
+
+    assert (together.code, "leave out --iterations" in together.line) == (2, True)
+    assert (nowhere.code, "does not exist" in nowhere.line) == (2, True)
+    for answer in without_links:
+        assert (answer.code, answer.out, "has no hard links" in answer.line) == (4, "", True)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])

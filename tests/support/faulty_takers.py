@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from parallel_loop.queue.hints import Hint
-from parallel_loop.queue.records import Entry, Record, encode
+from parallel_loop.queue.records import Entry, Item, Record, encode
 from parallel_loop.queue.taking import Claim, Taker
 
 
@@ -53,3 +53,37 @@ class Dying(Taker):
 
     def take(self) -> Claim | None:
         raise SystemExit("this claimer dies")
+
+
+class Greedy(Taker):
+    """Takes the same item over and over."""
+
+    _claim: Claim | None = None
+
+    def take(self) -> Claim | None:
+        self._claim = self._claim or super().take()
+        return self._claim
+
+
+class Lazy(Taker):
+    """Leaves the last items to nobody."""
+
+    def take(self) -> Claim | None:
+        hint = self.peek()
+        return None if hint is None or hint.id.endswith("9") else super().take()
+
+
+class Dreaming(Taker):
+    """Takes an item that was never added, too."""
+
+    _dreamt = False
+
+    def take(self) -> Claim | None:
+        if self._dreamt:
+            return super().take()
+        self._dreamt = True
+        item = Item(id="dream", title="t", added_at=self._queue.now())
+        return Claim(Entry(item, (self._marker.record,)), self._queue.now())
+
+    def end(self, claim: Claim, record: Record) -> bool:
+        return claim.item.id == "dream" or super().end(claim, record)
