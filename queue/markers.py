@@ -59,7 +59,7 @@ class Marker:
             boot=self.owner.boot,
         )
         draft = atomic.write_private(self._layout.drafts, encode(self.record), durable=self._durable)
-        descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(draft, os.O_RDWR | os.O_CLOEXEC)  # to write: else NFS gives no exclusive lock
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._descriptors.append(descriptor)
         path = self._layout.workers / f"{worker}.json"
