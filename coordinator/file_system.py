@@ -25,10 +25,10 @@ NAMES = ("hard links", "locks", "process locks", "replacing", "flushing", "symli
 _PATIENCE_SECONDS = 10.0
 _LOOK_SECONDS = 0.01
 _REMEDY = "move the repository to a local disk"
-# For reading only, as the queue locks its markers. It holds the lock until it is killed.
+# It holds the lock until it is killed.
 _HOLDER = """
 import fcntl, os, sys
-fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
 os.write(1, b"!")
 os.read(0, 1)
 """

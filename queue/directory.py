@@ -21,6 +21,7 @@ def make_directory(layout: Layout, *, durable: bool) -> None:
         return
     probe.require(layout.drafts, layout.drafts, durable=durable)
     atomic.replace_file(layout.root / "README", README.encode())
+    probe.require_names_kept(layout.root / "README")
     if durable:
         atomic.sync_directory(layout.root.parent)
     # Last, and flushed with the directory: whoever sees it need not flush the others' names again.

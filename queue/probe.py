@@ -76,6 +76,15 @@ def examine(directory: Path) -> list[Trial]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def require_names_kept(path: Path) -> None:
+    """Raise Unsuitable when `path`, which exists and has capital letters, is not listed as it was called.
+
+    Ids are read from listings: an item `Fix` that is listed as `fix` would never be found.
+    """
+    if path.name not in os.listdir(path.parent):  # noqa: PTH208 (names are what we want)
+        raise Unsuitable(path, "does not keep names as they were given")
+
+
 def ignores_case(path: Path) -> bool:
     """Tell whether `path`, which exists, also answers to its name in the other case."""
     return os.path.lexists(path.with_name(path.name.swapcase()))
@@ -99,7 +108,7 @@ def try_hard_links(names: _Names) -> str:
 def try_locks(names: _Names) -> str:
     """A lock on a marker must be seen through its other names: claims are such names, and tell who lives."""
     with contextlib.ExitStack() as opened:
-        holder = _open(names.first, opened)  # for reading, as markers are: NFS locks only what is open for writing
+        holder = _open(names.first, opened, os.O_RDWR)
         try:
             fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -114,8 +123,8 @@ def try_locks(names: _Names) -> str:
     return "work here: a second holder is refused, also through another name of the file"
 
 
-def _open(path: str, opened: contextlib.ExitStack) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _open(path: str, opened: contextlib.ExitStack, access: int = os.O_RDONLY) -> int:
+    descriptor = os.open(path, access | os.O_NOFOLLOW | os.O_CLOEXEC)
     opened.callback(os.close, descriptor)
     return descriptor
 
@@ -169,6 +178,7 @@ def try_symbolic_links(names: _Names) -> str:
 def try_names(folder: Path) -> str:
     path = folder / "Name"
     path.touch()
+    require_names_kept(path)
     if ignores_case(path):
         return "upper and lower case are one here: ids must differ in more than case"
     return "upper and lower case differ"

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.queue import atomic, probe
-from parallel_loop.queue.adding import InvalidItem, check
+from parallel_loop.queue.adding import InvalidItem
 from parallel_loop.queue.atomic import NoHardLinks, Unsuitable
-from parallel_loop.queue.layout import shard
 from parallel_loop.queue.store import Queue
-from support.queues import START, add, an_item, drain, make_queue, make_taker, names_in, states
+from support.queues import add, an_item, drain, make_queue, make_taker, names_in, states
 
 HONEST_LINK = os.link
 LOST_ANSWERS = (errno.EIO, errno.ESTALE, errno.EEXIST, errno.ETIMEDOUT)
@@ -121,6 +120,22 @@ def test_locks_that_do_not_tell_who_lives_are_refused(tmp_path, monkeypatch, flo
     assert failed(tmp_path) == {"locks"}
 
 
+def test_locks_as_nfs_has_them_are_enough(tmp_path, monkeypatch) -> None:
+    honest = fcntl.flock
+
+    def as_on_nfs(descriptor, operation):
+        writable = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE in {os.O_WRONLY, os.O_RDWR}
+        if operation & fcntl.LOCK_EX and not writable:
+            raise error(errno.EBADF)
+        honest(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", as_on_nfs)
+    assert failed(tmp_path) == set()
+    queue = make_queue(tmp_path / "queue")
+    queue.add([an_item("a"), an_item("b", role="limited")])
+    assert drain(queue, make_taker(queue, wip={"limited": 1})) == ["a", "b"]
+
+
 def test_a_lock_that_stays_after_it_was_given_up_is_refused(tmp_path, monkeypatch) -> None:
     real = fcntl.flock
     monkeypatch.setattr(fcntl, "flock", lambda at, how: None if how & fcntl.LOCK_UN else real(at, how))
@@ -155,14 +170,9 @@ def test_a_full_disk_is_not_mistaken_for_an_unsuitable_one(tmp_path, monkeypatch
             require(tmp_path, durable=True)
 
 
-def test_symbolic_links_that_are_followed_and_names_that_ignore_case_are_seen(tmp_path, monkeypatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "O_NOFOLLOW", 0)
-        assert failed(tmp_path) == {"symlinks"}
-    real = os.path.lexists
-    monkeypatch.setattr(os.path, "lexists", lambda path: real(path) or Path(path).name == "nAME")
-    (names,) = (trial for trial in probe.examine(tmp_path) if trial.name == "names")
-    assert (names.works, "ids must differ in more than case" in names.detail) == (True, True)
+def test_symbolic_links_that_are_followed_are_seen(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "O_NOFOLLOW", 0)
+    assert failed(tmp_path) == {"symlinks"}
 
 
 def test_a_queue_is_tried_when_it_is_made_and_not_again(tmp_path, monkeypatch) -> None:
@@ -254,8 +264,48 @@ def test_ids_that_differ_only_in_case_are_two_items_where_names_do(tmp_path) -> 
     assert sorted(drain(queue, make_taker(queue))) == ["A", "a"]
 
 
-def test_ids_that_differ_only_in_case_are_refused_where_they_are_one_name(tmp_path) -> None:
-    with pytest.raises(InvalidItem, match="'a' and 'A' are one name on this file system") as refusal:
-        check([an_item(name, added_at=START) for name in ("b", "A", "a")], lambda _: False, lambda: True)
+@pytest.fixture
+def blind_to_case(tmp_path, monkeypatch):
+    """Let every path below `tmp_path` lead to what is there under the same letters, as on APFS and in NTFS folders."""
+    honest_listing = os.listdir
+
+    def seen(path):
+        if not isinstance(path, str | Path) or not Path(path).is_relative_to(tmp_path):
+            return path
+        found = str(tmp_path)
+        for part in Path(path).relative_to(tmp_path).parts:
+            names = honest_listing(found) if Path(found).is_dir() else []
+            found += "/" + next((name for name in names if name.lower() == part.lower()), part)
+        return found
+
+    def blind(operation):
+        honest = getattr(os, operation)
+        return lambda *arguments, **options: honest(*map(seen, arguments), **options)
+
+    for operation in ("link", "open", "lstat", "mkdir", "listdir", "unlink", "rename", "replace", "rmdir"):
+        monkeypatch.setattr(os, operation, blind(operation))
+
+
+def test_ids_that_differ_only_in_case_are_refused_where_they_are_one_name(tmp_path, blind_to_case) -> None:
+    (names,) = (trial for trial in probe.examine(tmp_path) if trial.name == "names")
+    assert "ids must differ in more than case" in names.detail
+    queue = make_queue(tmp_path / "queue")
+    add(queue, "Fix")
+    with pytest.raises(InvalidItem, match="already an item 'fix'"):
+        add(queue, "fix")
+    with pytest.raises(InvalidItem, match="'b' and 'B' are one name on this file system") as refusal:
+        queue.add([an_item("a"), an_item("B"), an_item("b")])
     assert refusal.value.index == 2
-    assert shard("Fix-Login") == shard("fix-login")  # so that adding the second meets the file of the first
+    queue.add([an_item("a"), an_item("B", after=("Fix",))])
+    assert drain(queue, make_taker(queue)) == ["Fix", "a", "B"]
+    assert set(states(queue)) == {"Fix", "a", "B"}
+
+
+def test_a_file_system_that_does_not_keep_names_is_refused(tmp_path, monkeypatch) -> None:
+    honest = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: [name.lower() for name in honest(path)])
+    assert failed(tmp_path) == {"names"}
+    queue = Queue(tmp_path / "queue", durable=False)
+    with pytest.raises(Unsuitable, match="does not keep names as they were given"):
+        queue.create()
+    assert not queue.layout.format.exists()
