@@ -71,6 +71,7 @@ def find_target(project: Project) -> str:
     project.state.create()
     # Also where there is a queue: it may have been moved to another file system.
     probe.require(project.state.root, project.state.agents, durable=True)
+    probe.require_names_kept(project.state.readme)
     return target
 
 

@@ -37,13 +37,14 @@ class StateDirectory:
         self.coordinator_lock = root / "coordinator.lock"
         self.worktrees_lock = root / "worktrees.lock"
         self.landing_lock = root / "landing.lock"
+        self.readme = root / "README"
 
     def create(self) -> None:
         """Make the directory; it keeps itself out of git and explains itself."""
         self.agents.mkdir(parents=True, exist_ok=True)
-        for name, text in ((".gitignore", "*\n"), ("README", _README)):
-            if not (self.root / name).exists():
-                atomic.replace_file(self.root / name, text.encode())
+        for path, text in ((self.root / ".gitignore", "*\n"), (self.readme, _README)):
+            if not path.exists():
+                atomic.replace_file(path, text.encode())
 
     def agent(self, name: str) -> AgentDirectory:
         return AgentDirectory(self.agents / name)
