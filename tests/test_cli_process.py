@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import pty
@@ -136,6 +137,24 @@ def test_a_file_system_without_hard_links_is_named(
         assert answer.code == 4
         assert "has no hard links (Operation not permitted); keep the repository's state on one that has" in answer.line
     assert not (root / "parallel-loop.yaml").exists()
+
+
+def test_a_queue_that_was_moved_to_where_it_cannot_be_is_not_run(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli = CommandLine(capsys, monkeypatch, root)
+    assert cli("add", "--command", "true", "--id", "a").code == 0
+    honest = os.listdir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", lambda path: [name.lower() for name in honest(path)])
+        lower_case = cli("run", "--drain")
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", lambda *_: None)
+        without_locks = cli("run", "--drain")
+
+    assert (lower_case.code, "does not keep names as they were given; keep" in lower_case.line) == (4, True)
+    assert (without_locks.code, "gives one lock to two holders; keep" in without_locks.line) == (4, True)
+    assert [row["state"] for row in json.loads(call(root, "list", "--json").out)] == ["ready"]
 
 
 def test_a_file_in_place_of_the_state_directory_is_said_with_its_path(root: Path) -> None:

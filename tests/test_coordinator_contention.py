@@ -130,7 +130,18 @@ def test_a_drain_catches_a_faulty_taker_and_keeps_the_files(tmp_path, faulty, ta
     assert ("more; --json names all" in text) == (len(result.violations) > 20)
 
 
-def test_what_was_never_added_and_what_the_winner_could_not_end_are_caught(tmp_path, faulty) -> None:
+@pytest.mark.parametrize(
+    ("taker", "problem"),
+    [("Modest", "the winner could not end its attempt"), ("Impostor", "won, but the claim names pid 1")],
+)
+def test_an_end_or_a_claim_that_is_not_the_winners_own_is_caught(tmp_path, faulty, taker, problem) -> None:
+    raced = run_contention(tmp_path, 1, 1, taker=faulty(taker))
+    drained = run_drain(tmp_path, 2, 1, taker=faulty(taker))
+    assert [problem in violation.problem for violation in raced.violations] == [True]
+    assert [problem in violation.problem for violation in drained.violations] == [True, True]
+
+
+def test_what_was_never_added_and_what_is_taken_over_and_over_are_caught(tmp_path, faulty) -> None:
     dreamt = run_drain(tmp_path, items=10, claimers=2, taker=faulty("Dreaming"))
     assert [violation.item for violation in dreamt.violations] == ["dream"]
     greedy = run_drain(tmp_path, items=10, claimers=1, taker=faulty("Greedy"))

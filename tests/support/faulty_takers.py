@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 from parallel_loop.queue.hints import Hint
+from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Entry, Item, Record, encode
+from parallel_loop.queue.store import Queue
 from parallel_loop.queue.taking import Claim, Taker
 
 
@@ -87,3 +89,17 @@ class Dreaming(Taker):
 
     def end(self, claim: Claim, record: Record) -> bool:
         return claim.item.id == "dream" or super().end(claim, record)
+
+
+class Modest(Taker):
+    """Says that it has not ended what it has."""
+
+    def end(self, claim: Claim, record: Record) -> bool:
+        return not super().end(claim, record)
+
+
+class Impostor(Taker):
+    """Claims in the name of another process."""
+
+    def __init__(self, queue: Queue, owner: Owner) -> None:
+        super().__init__(queue, owner._replace(pid=1))
