@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import msgspec
 
 from . import atomic, probe
@@ -23,9 +26,21 @@ def make_directory(layout: Layout, *, durable: bool) -> None:
     atomic.replace_file(layout.root / "README", README.encode())
     probe.require_names_kept(layout.root / "README")
     if durable:
-        atomic.sync_directory(layout.root.parent)
-    # Last, and flushed with the directory: whoever sees it need not flush the others' names again.
+        _flush_names(layout.root.resolve())
+    # Last: whoever sees it need not flush the others' names again.
     atomic.replace_file(layout.format, encode({"version": FORMAT_VERSION}), durable=durable)
+
+
+def _flush_names(root: Path) -> None:
+    """Flush the names in `root` and its own, with those of all directories above that may have been made with it.
+
+    Who made them is not known: an earlier step of the same command may have, or one that was killed.
+    """
+    for directory in (root, *root.parents):
+        with contextlib.suppress(PermissionError):  # what we may not list we have not made
+            atomic.sync_directory(directory)
+        if directory.is_mount():
+            return
 
 
 def format_version(layout: Layout) -> int:
