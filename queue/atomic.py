@@ -95,7 +95,7 @@ def publish(private: StrPath, target: StrPath, data: bytes, *, durable: bool) ->
     try:
         won = link_once(draft, target)
     finally:
-        _discard(draft)
+        discard(draft)
     if won and durable:
         sync_directory(os.path.dirname(target))  # noqa: PTH120
     return won
@@ -127,13 +127,13 @@ def _write_new(path: StrPath, data: bytes, *, durable: bool) -> None:
         if durable:
             os.fsync(descriptor)
     except OSError:
-        _discard(path)
+        discard(path)
         raise
     finally:
         os.close(descriptor)
 
 
-def _discard(draft: StrPath) -> None:
+def discard(draft: StrPath) -> None:
     """Remove a draft; a failure to do so must not hide what was done with it."""
     with contextlib.suppress(OSError):
         os.unlink(draft)  # noqa: PTH108 (text, see StrPath)
@@ -146,7 +146,7 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     try:
         os.replace(draft, path)
     except OSError:
-        _discard(draft)
+        discard(draft)
         raise
     if durable:
         sync_directory(path.parent)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -33,22 +33,41 @@ class Chain:
         self._durable = durable
         self._flushed_folders: set[str] = set()
 
-    def create_item(self, item: Item, *, durable: bool | None = None) -> bool:
+    def create_item(self, item: Item) -> bool:
         """Write the item; False when its id is taken."""
-        durable = self._durable if durable is None else durable
         target = self._layout.item(item.id)
-        self._make_folder(os.path.dirname(target), durable=durable)  # noqa: PTH120 (text, see Layout)
-        data = msgspec.json.format(encode(item), indent=2) + b"\n"
-        return atomic.publish(self._layout.drafts, target, data, durable=durable)
+        folder = os.path.dirname(target)  # noqa: PTH120 (text, see Layout)
+        if folder not in self._flushed_folders:
+            _make_folder(folder)
+            if self._durable:  # also when it was there: whoever made it may have been killed before flushing its name
+                atomic.sync_directory(self._layout.items)
+                self._flushed_folders.add(folder)
+        return atomic.publish(self._layout.drafts, target, _encode_item(item), durable=self._durable)
 
-    def _make_folder(self, folder: str, *, durable: bool) -> None:
-        if folder in self._flushed_folders:
-            return
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder)  # noqa: PTH102
-        if durable:  # also when it was there: whoever made it may have been killed before flushing its name
-            atomic.sync_directory(self._layout.items)
-            self._flushed_folders.add(folder)
+    def create_items(self, items: Iterable[Item]) -> None:
+        """Write those of `items` that are not there, and flush them together: far quicker than each alone.
+
+        None is given its name before the bytes of all are flushed. A power cut in between would leave names of
+        empty files, which nobody could replace.
+        """
+        drafts: list[tuple[str, str]] = []
+        try:
+            for item in items:
+                if not self.has_item(item.id):
+                    target = self._layout.item(item.id)
+                    _make_folder(os.path.dirname(target))  # noqa: PTH120
+                    drafts.append((atomic.write_private(self._layout.drafts, _encode_item(item)), target))
+            self._flush_everything()
+            for draft, target in drafts:
+                atomic.link_once(draft, target)
+        finally:
+            for draft, _ in drafts:
+                atomic.discard(draft)
+        self._flush_everything()
+
+    def _flush_everything(self) -> None:
+        if self._durable:
+            atomic.sync_everything()
 
     def append(self, item_id: str, number: int, record: Record, files: LastRecord | None = None) -> bool:
         """Append record `number`; False when somebody else did, whatever it says, or the item is there no more.
@@ -177,6 +196,15 @@ class LastRecord:
         if self._data:
             remove(self._path)
         self._data = b""
+
+
+def _make_folder(folder: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)  # noqa: PTH102 (text, see Layout)
+
+
+def _encode_item(item: Item) -> bytes:
+    return msgspec.json.format(encode(item), indent=2) + b"\n"
 
 
 def _encode_whatever_the_text(record: Record) -> bytes:

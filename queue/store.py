@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from . import adding, atomic, probe
+from . import adding, probe
 from .atomic import Unreadable
 from .bell import DELAYED, Bell
 from .chain import Chain, LastRecord
@@ -114,10 +114,7 @@ class Queue:
 
     def _finish_import(self, path: Path, items: Sequence[Item]) -> None:
         """Put the items of an import where they belong, as far as an earlier try has not done so."""
-        for item in items:
-            self.chain.create_item(item, durable=False)
-        if self.durable:
-            atomic.sync_everything()
+        self.chain.create_items(items)
         self._make_hints(items)
         remove(path)
 

@@ -103,16 +103,16 @@ class Killed(BaseException):
 @pytest.mark.parametrize("survivors", [0, 1, 3])
 @pytest.mark.parametrize("finish", ["add", "heal"])
 def test_an_import_that_was_killed_half_way_is_finished_by_the_next(queue, monkeypatch, survivors, finish) -> None:
-    create, created = queue.chain.create_item, []
+    link, linked = atomic.link_once, []
 
-    def die_after_some(item, **more):
-        if len(created) == survivors:
+    def die_after_some(source, target):
+        if len(linked) == survivors + 1:  # the first is the import itself
             raise Killed
-        created.append(item.id)
-        return create(item, **more)
+        linked.append(target)
+        return link(source, target)
 
-    monkeypatch.setattr(queue.chain, "create_item", die_after_some)
-    with pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(atomic, "link_once", die_after_some)
         queue.add([an_item(f"i{index}", after=("i0",) if index else ()) for index in range(4)])
     other = Queue(queue.layout.root, durable=False)
     if finish == "add":
@@ -172,16 +172,16 @@ def test_a_full_disk_during_an_import_adds_nothing_and_leaves_nothing(queue, mon
 
 
 def test_an_import_that_meets_a_full_disk_half_way_is_accepted_and_finished_later(queue, monkeypatch) -> None:
-    real, created = queue.chain.create_item, []
+    write, written = atomic.write_private, []
 
-    def full_after_one(item, **more):
-        if created:
+    def full_after_one(private, data, **more):
+        if len(written) == 2:  # the import itself and one item
             raise OSError(errno.ENOSPC, "No space left on device")
-        created.append(item.id)
-        return real(item, **more)
+        written.append(data)
+        return write(private, data, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(queue.chain, "create_item", full_after_one)
+        patch.setattr(atomic, "write_private", full_after_one)
         with pytest.raises(ImportUnfinished, match="do not import them again") as failure:
             queue.add([an_item("a"), an_item("b")])
     assert failure.value.errno == errno.ENOSPC
