@@ -65,6 +65,12 @@ class Chain:
                 atomic.discard(draft)
         self._flush_everything()
 
+    def flush_names(self, item_ids: Iterable[str]) -> None:
+        """Make items that were seen certain: whoever added them may have been killed before flushing their names."""
+        if self._durable:
+            for folder in {os.path.dirname(self._layout.item(item_id)) for item_id in item_ids}:  # noqa: PTH120
+                atomic.sync_directory(folder)
+
     def _flush_everything(self) -> None:
         if self._durable:
             atomic.sync_everything()

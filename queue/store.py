@@ -80,6 +80,8 @@ class Queue:
         with self.adding():
             items = adding.complete(items, self.chain.has_item, self.now())
             adding.check(items, self.chain.has_item, lambda: probe.ignores_case(self.layout.format))
+            new = {item.id for item in items}
+            self.chain.flush_names({name for item in items for name in item.after} - new)
             if len(items) == 1:
                 self.chain.create_item(items[0])
                 with contextlib.suppress(OSError):  # it is added; `heal` makes the hint
