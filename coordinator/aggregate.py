@@ -67,8 +67,9 @@ def coordinator_state(paused: bool, ending: Ending) -> model.CoordinatorState:
 
 
 def failed_items(survey: Survey) -> set[str]:
-    """Return the ids of the items that have no attempts left."""
-    return {entry.item.id for entry in survey.entries() if entry.last_is("failed")}
+    """Return the ids of the items that have no attempts left, or cannot be read any more."""
+    failed = {entry.item.id for entry in survey.entries() if entry.last_is("failed")}
+    return failed | {damage.item for damage in survey.damage if damage.item is not None}
 
 
 def _agents_without_coordinator(project: Project) -> list[AgentStatus]:
@@ -112,10 +113,10 @@ def build(
         coordinator=coordinator,
         agents=tuple(agent for agent in agents if agent.name != LANDER),
         queue=QueueCounts(**counts),
-        totals=_totals(entries, counts),
+        totals=_totals(survey, counts),
         attention=tuple(_attention(entries, survey, agents, target))[:_MOST_ATTENTION],
         target=_target_status(target),
-        recent=tuple(_recent(entries)),
+        recent=tuple(_recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )
 
 
@@ -125,22 +126,15 @@ def _target_status(report: TargetReport | None) -> TargetStatus:
     return TargetStatus(name=report.name, landed=report.landed, blocked=report.blocked)
 
 
-def _totals(entries: Iterable[tuple[Entry, State]], counts: dict[State, int]) -> Totals:
+def _totals(survey: Survey, counts: dict[State, int]) -> Totals:
     hour_ago = later(utc_now(), -3600)
-    done_last_hour, seconds, items = 0, [], 0
-    for entry, state in entries:
-        items += 1
-        last = entry.last
-        if state == "done" and last is not None:
-            done_last_hour += last.at >= hour_ago
-            if last.seconds is not None:
-                seconds.append(last.seconds)
+    mean_seconds = survey.done.mean_seconds()
     ended = counts["done"] + counts["failed"]
     return Totals(
-        items=items,
-        done_last_hour=done_last_hour,
+        items=sum(counts.values()),
+        done_last_hour=survey.done.done_since(hour_ago),
         success_rate=round(counts["done"] / ended, 4) if ended else None,
-        mean_seconds=round(sum(seconds) / len(seconds), 3) if seconds else None,
+        mean_seconds=None if mean_seconds is None else round(mean_seconds, 3),
     )
 
 
@@ -161,7 +155,7 @@ def _attention(
                 next=f"parallel-loop logs {agent.name} --worker",
             )
     for damage in survey.damage:
-        yield Attention(item=None, why=f"{damage.path}: {damage.problem}", next="parallel-loop doctor")
+        yield Attention(item=damage.item, why=f"{damage.path}: {damage.problem}", next="parallel-loop doctor")
     for entry, state in entries:
         item_id, why = entry.item.id, (entry.last.why if entry.last else None) or ""
         if state == "waiting":

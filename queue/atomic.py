@@ -18,6 +18,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 StrPath = str | Path  # text where a worker takes thousands of items a second, since Path is slow to build
@@ -89,8 +90,8 @@ def _may_not_link(error: OSError, source: StrPath) -> bool:
         return False
 
 
-def publish(private: StrPath, target: StrPath, data: bytes, *, durable: bool) -> bool:
-    """Create `target` with `data` unless it exists: written whole under `private`, then linked."""
+def publish(private: StrPath, target: StrPath, data: bytes | Iterable[bytes], *, durable: bool) -> bool:
+    """Create `target` with `data` (or all of its parts) unless it exists: written whole in `private`, then linked."""
     draft = write_private(private, data, durable=durable)
     try:
         won = link_once(draft, target)
@@ -101,7 +102,7 @@ def publish(private: StrPath, target: StrPath, data: bytes, *, durable: bool) ->
     return won
 
 
-def write_private(private: StrPath, data: bytes, *, durable: bool = False) -> str:
+def write_private(private: StrPath, data: bytes | Iterable[bytes], *, durable: bool = False) -> str:
     """Write `data` to a new file in `private` that no reader looks at, and return its path."""
     draft = draft_path(private)
     _write_new(draft, data, durable=durable)
@@ -118,12 +119,13 @@ def is_draft(name: str) -> bool:
     return _DRAFT_NAME.fullmatch(name) is not None
 
 
-def _write_new(path: StrPath, data: bytes, *, durable: bool) -> None:
+def _write_new(path: StrPath, data: bytes | Iterable[bytes], *, durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        for part in (data,) if isinstance(data, bytes) else data:
+            view = memoryview(part)
+            while view:
+                view = view[os.write(descriptor, view) :]
         if durable:
             os.fsync(descriptor)
     except OSError:

@@ -19,6 +19,7 @@ from .atomic import Unreadable
 from .hints import remove
 from .ids import is_id
 from .layout import Layout
+from .packs import Packs
 from .records import FORMAT_VERSION, TAKABLE_AFTER, Entry, Item, Record, decode_item, decode_record, encode
 
 _T = TypeVar("_T")
@@ -31,6 +32,7 @@ class Chain:
     def __init__(self, layout: Layout, *, durable: bool) -> None:
         self._layout = layout
         self._durable = durable
+        self._packs = Packs(layout)
         self._flushed_folders: set[str] = set()
 
     def create_item(self, item: Item) -> bool:
@@ -117,7 +119,16 @@ class Chain:
         remove(self._layout.record(item_id, number))
 
     def has_item(self, item_id: str) -> bool:
-        return is_id(item_id) and os.path.lexists(self._layout.item(item_id))
+        """Tell whether that id is taken, by an item of whatever state. Raises Unreadable for a damaged pack."""
+        return is_id(item_id) and (os.path.lexists(self._layout.item(item_id)) or self._packs.find(item_id) is not None)
+
+    def is_done(self, item_id: str) -> bool:
+        """Tell whether the item is done; one that cannot be read is not."""
+        try:
+            entry = self.read(item_id)
+        except Unreadable:
+            return False
+        return entry is not None and entry.last_is("done")
 
     def has_record(self, item_id: str, number: int) -> bool:
         """True when that number is taken, if only by a foreign file: a link cannot be made there."""
@@ -142,13 +153,23 @@ class Chain:
         return before is not None and before.kind in TAKABLE_AFTER
 
     def read(self, item_id: str, known: tuple[Record, ...] = ()) -> Entry | None:
-        """Return the item with its whole chain, None when there is no such item. Raises Unreadable."""
-        item = self.read_item(item_id)
-        return None if item is None else Entry(item, self.read_records(item_id, known))
+        """Return the item with its whole chain, None when there is no such item, whatever the text.
 
-    def read_item(self, item_id: str) -> Item | None:
-        """Return the item, None when there is none, whatever the text. Raises Unreadable."""
-        return self.read_named_item(item_id) if is_id(item_id) else None
+        Raises Unreadable.
+        """
+        if not is_id(item_id):
+            return None
+        return self.read_own_files(item_id, known) or self._packs.find(item_id)
+
+    def read_own_files(self, item_id: str, known: tuple[Record, ...] = ()) -> Entry | None:
+        """Return the item from files of its own; None when it has none, as when it was packed. Raises Unreadable."""
+        item = self.read_named_item(item_id)
+        if item is None:
+            return None
+        entry = Entry(item, self.read_records(item_id, known))
+        if entry.last_is("done") or os.path.lexists(self._layout.item(item_id)):
+            return entry
+        return None  # it was packed while its records were read, and some were gone by then
 
     def read_named_item(self, item_id: str) -> Item | None:
         """Do the same for an id that stood in a file's name, and so leads nowhere else."""

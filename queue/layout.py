@@ -6,10 +6,11 @@
     delayed/ after/ landing/    hints: not due yet, waiting for another item, handed over
     workers/                    of every worker process its marker, and a note of what it holds; locked while it lives
     wip/                        one lock for each place that a role's limit allows
+    packs/                      finished items with all their records, many in one file (`parallel-loop tidy`)
     imports/                    imports under way; drafts/ files that are being written
     bell, frontier              change whenever there may be something new to take; how far the takers have come
 
-Only ``items/`` decides anything. The rest can be deleted while nothing runs; `Queue.heal` builds it again.
+Only ``items/`` and ``packs/`` decide anything. The rest can be deleted while nothing runs; `heal` builds it again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-FOLDERS = ("items", "ready", "delayed", "after", "landing", "workers", "wip", "imports", "drafts")
+FOLDERS = ("items", "packs", "ready", "delayed", "after", "landing", "workers", "wip", "imports", "drafts")
 README = f"""The queue of parallel-loop: read it with `parallel-loop list`, `parallel-loop show ID`, or ls and cat.
 Do not edit it: everything in items/ is written once.
 
@@ -30,6 +31,7 @@ class Layout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.items = root / "items"
+        self.packs = root / "packs"
         self.ready = root / "ready"
         self.delayed = root / "delayed"
         self.after = root / "after"

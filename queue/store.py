@@ -27,6 +27,8 @@ from .directory import format_version, make_directory
 from .hints import Hint, Hints, list_names, remove
 from .imports import ImportUnfinished, read_import, write_import
 from .layout import Layout
+from .packing import finish_packing
+from .packs import Packs
 from .records import FORMAT_VERSION, Entry, Item, Record, State
 from .states import state_of
 
@@ -46,6 +48,7 @@ class Queue:
         self.layout = Layout(root)
         self.chain = Chain(self.layout, durable=durable)
         self.hints = Hints(self.layout)
+        self.packs = Packs(self.layout)
         self.now = now
         self.durable = durable
         self._bell: Bell | None = None
@@ -94,11 +97,12 @@ class Queue:
     def adding(self) -> Iterator[None]:
         """Let one process add at a time (ids and dependencies are checked against the others).
 
-        The kernel frees the lock of a killed one, and an import that it left half done is finished first.
+        The kernel frees the lock of a killed one; an import or a tidying that was left half done is finished first.
         """
         descriptor = os.open(self.layout.add_lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            finish_packing(self.layout, durable=self.durable)
             for path in map(self.layout.imports.joinpath, list_names(self.layout.imports)):
                 items = read_import(path)
                 if items:
@@ -193,11 +197,7 @@ class Queue:
 
     def is_done(self, item_id: str) -> bool:
         """Tell whether the item is done; one that cannot be read is not."""
-        try:
-            records = self.chain.read_records(item_id)
-        except Unreadable:
-            return False
-        return bool(records) and records[-1].kind == "done"
+        return self.chain.is_done(item_id)
 
     def state(self, entry: Entry) -> State:
         return state_of(entry, self.is_done, self.now())

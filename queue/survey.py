@@ -1,77 +1,27 @@
-"""A look at the whole queue: every item with its state, for status and lists.
+"""A look at the whole queue: how many items are in which state, and those that matter by themselves.
 
-A survey is kept and refreshed; only what is new since the last look is read again, since items and
-records never change.
+A survey is kept and refreshed; only what is new since the last look is read again, since items and records never
+change. It stays small: of an item that nobody has touched yet it keeps the id alone, of one that is done little more.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 from .atomic import Unreadable
+from .folders import Damage, Folder
 from .hints import list_names
-from .layout import parse_name
+from .packs import entries_of, is_pack
+from .ready import untouched_ready
 from .records import Entry, State
 from .states import state_of
 from .store import Queue
+from .tally import Tally
 
-_SETTLED_NANOSECONDS = 1_000_000_000
 STATES: tuple[State, ...] = get_args(State)
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A file in the queue that is not ours or cannot be read; it is left where it is."""
-
-    path: str
-    problem: str
-
-
-class _Folder:
-    """One directory of ``items/`` as it was when it was last listed."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.lengths: dict[str, int] = {}
-        self.damage: list[Damage] = []
-        self._changed_at: int | None = None
-
-    def list_again(self) -> bool:
-        """Read the names again; False when nothing can have changed since the last time."""
-        changed_at = _settled_change_time(self.path)
-        if changed_at is not None and changed_at == self._changed_at and not self.damage:
-            return False
-        self._changed_at = changed_at
-        self.damage = []
-        items: set[str] = set()
-        lengths: dict[str, int] = {}
-        for name in list_names(self.path):
-            parsed = parse_name(name)
-            if parsed is None:
-                self.damage.append(Damage(f"{self.path}/{name}", "is none of the queue's files"))
-            elif parsed[1] is None:
-                items.add(parsed[0])
-            else:
-                lengths[parsed[0]] = max(parsed[1], lengths.get(parsed[0], 0))
-        self.lengths = {item_id: lengths.get(item_id, 0) for item_id in items}
-        return True
-
-
-def _settled_change_time(folder: str) -> int | None:
-    """Return when `folder` changed last, in nanoseconds; None when it may change again at the same time.
-
-    The file system's clock ticks every few milliseconds, so a change right after a listing can leave the
-    time as it was; one that is a second old cannot be repeated.
-    """
-    try:
-        changed_at = os.stat(folder).st_mtime_ns  # noqa: PTH116 (text, see Layout)
-    except OSError:
-        return None
-    return changed_at if time.time_ns() - changed_at > _SETTLED_NANOSECONDS else None
 
 
 class Survey:
@@ -79,60 +29,151 @@ class Survey:
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._folders: dict[str, _Folder] = {}
-        self._entries: dict[str, Entry] = {}
+        self._folders: dict[str, Folder] = {}
+        self._entries: dict[str, Entry] = {}  # neither untouched nor done
+        self._untouched: set[str] = set()  # takable, and nobody has ever taken it
+        self._unreadable: dict[str, Damage] = {}  # by item
+        self._done_elsewhere: set[str] = set()
+        self._pack_damage: list[Damage] = []
         self._now = queue.now()
-        self.damage: list[Damage] = []
+        self.done = Tally()
+
+    # --- looking --------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Read what is new."""
         self._now = self._queue.now()
         items = str(self._queue.layout.items)
-        for name in list_names(items):
-            folder = self._folders.setdefault(name, _Folder(f"{items}/{name}"))
+        ready: set[str] | None = None
+        for name in {*list_names(items), *self._folders}:
+            folder = self._folders.setdefault(name, Folder(f"{items}/{name}"))
+            before = folder.lengths.keys()
             if folder.list_again():
-                self._read_new(folder)
-        self.damage = [damage for folder in self._folders.values() for damage in folder.damage]
+                if ready is None:
+                    ready = untouched_ready(self._queue.layout)
+                for item_id in before - folder.lengths.keys():
+                    self._forget(item_id)
+                self._read_new(folder, ready)
+        self._see_packs()
 
-    def _read_new(self, folder: _Folder) -> None:
+    def _read_new(self, folder: Folder, ready: set[str]) -> None:
         for item_id, length in folder.lengths.items():
+            if item_id in self.done or (length == 0 and item_id in self._untouched):
+                continue
             known = self._entries.get(item_id)
             if known is not None and len(known.records) >= length:
                 continue
-            try:
-                entry = self._read(item_id, known)
-            except Unreadable as error:
-                folder.damage.append(Damage(str(error.path), error.problem))
-                continue
-            if entry is not None:
-                self._entries[item_id] = entry
+            if length == 0 and item_id in ready and item_id not in self._unreadable:
+                self._untouched.add(item_id)
+            else:
+                self._read(item_id, known, folder)
+        for item_id in folder.orphans:
+            self._find_orphan(item_id)
 
-    def _read(self, item_id: str, known: Entry | None) -> Entry | None:
+    def _read(self, item_id: str, known: Entry | None, folder: Folder) -> None:
         chain = self._queue.chain
-        if known is None:
-            return chain.read(item_id)
-        return Entry(known.item, chain.read_records(item_id, known.records))
+        self._forget(item_id)
+        try:
+            entry = chain.read_own_files(item_id, known.records if known is not None else ())
+        except Unreadable as error:
+            self._unreadable[item_id] = Damage(str(error.path), error.problem, item_id)
+            folder.forget()
+            return
+        if entry is not None and entry.last_is("done"):
+            self.done.add(entry)
+        elif entry is not None:
+            self._entries[item_id] = entry
+
+    def _find_orphan(self, item_id: str) -> None:
+        """Records without their item: the item was packed and tidying was killed, or somebody removed its file."""
+        if not self._queue.is_done(item_id):
+            path = self._queue.layout.item(item_id)
+            self._unreadable[item_id] = Damage(path, "is missing, although there are records of this item", item_id)
+
+    def _forget(self, item_id: str) -> None:
+        self._entries.pop(item_id, None)
+        self._untouched.discard(item_id)
+        self._unreadable.pop(item_id, None)
+        self.done.drop(item_id)
+
+    def _see_packs(self) -> None:
+        packs = self._queue.packs
+        names = list_names(self._queue.layout.packs)
+        foreign = [name for name in names if not is_pack(name) and not is_pack(Path(name).with_suffix(".jsonl").name)]
+        self._pack_damage = [
+            Damage(str(self._queue.layout.packs / name), "is none of the queue's files") for name in foreign
+        ]
+        try:
+            self.done.see_packs(packs.headers(), packs.unfinished())
+        except Unreadable as error:
+            self._pack_damage.append(Damage(str(error.path), error.problem))
+        except FileNotFoundError:
+            pass  # merged since it was listed: the next look sees the new one
+
+    # --- telling --------------------------------------------------------------------------------------
+
+    @property
+    def damage(self) -> list[Damage]:
+        """What is not ours or cannot be read."""
+        foreign = [
+            Damage(f"{folder.path}/{name}", "is none of the queue's files")
+            for folder in self._folders.values()
+            for name in folder.foreign
+        ]
+        return [*foreign, *self._unreadable.values(), *self._pack_damage]
 
     def entries(self) -> list[Entry]:
-        """Return all items in the order of adding."""
-        return sorted(self._entries.values(), key=lambda entry: (entry.item.added_at, entry.item.id))
+        """Return the items that were touched and are not done, in the order of adding."""
+        return sorted(self._entries.values(), key=_by_age)
+
+    def all_entries(self, *, packed: bool = False) -> list[Entry]:
+        """Return all items in the order of adding, with `packed` also those in packs; reads those that are not kept."""
+        return sorted([*self._entries.values(), *self._others(), *(self._packed() if packed else ())], key=_by_age)
+
+    def _others(self) -> Iterator[Entry]:
+        for folder in self._folders.values():
+            for item_id in folder.lengths:
+                if item_id in self._untouched or item_id in self.done:
+                    try:
+                        entry = self._queue.chain.read_own_files(item_id)
+                    except Unreadable as error:
+                        self._unreadable[item_id] = Damage(str(error.path), error.problem, item_id)
+                        continue
+                    if entry is not None:
+                        yield entry
+
+    def _packed(self) -> Iterator[Entry]:
+        for path in self._queue.packs.headers():
+            yield from (entry for entry in entries_of(path) if entry.item.id not in self.done)
 
     def get(self, item_id: str) -> Entry | None:
+        """Return an item that was touched and is not done."""
         return self._entries.get(item_id)
 
     def is_done(self, item_id: str) -> bool:
-        entry = self._entries.get(item_id)
-        return entry is not None and entry.last is not None and entry.last.kind == "done"
+        """Tell whether the item is done, wherever it is kept."""
+        if item_id in self.done or item_id in self._done_elsewhere:
+            return True
+        if item_id in self._entries or item_id in self._untouched or not self._queue.is_done(item_id):
+            return False
+        self._done_elsewhere.add(item_id)
+        return True
 
     def state(self, entry: Entry) -> State:
         return state_of(entry, self.is_done, self._now)
 
     def counts(self) -> dict[State, int]:
-        """Return how many items are in each state; every state is a key."""
+        """Return how many items are in each state; every state is a key. Those that cannot be read are in none."""
         found = Counter(self.state(entry) for entry in self._entries.values())
+        found["ready"] += len(self._untouched)
+        found["done"] += len(self.done)
         return {state: found[state] for state in STATES}
 
     def is_drained(self) -> bool:
         """True when nothing is takable, delayed, in work or landing: only a person can make a difference now."""
         counts = self.counts()
         return not any(counts[state] for state in ("ready", "delayed", "working", "landing"))
+
+
+def _by_age(entry: Entry) -> tuple[str, str]:
+    return entry.item.added_at, entry.item.id

@@ -111,9 +111,11 @@ def test_an_import_that_was_killed_half_way_is_finished_by_the_next(queue, monke
         linked.append(target)
         return link(source, target)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    items = [an_item(f"i{index}", after=("i0",) if index else ()) for index in range(4)]
+    with monkeypatch.context() as patch:
         patch.setattr(atomic, "link_once", die_after_some)
-        queue.add([an_item(f"i{index}", after=("i0",) if index else ()) for index in range(4)])
+        with pytest.raises(Killed):
+            queue.add(items)
     other = Queue(queue.layout.root, durable=False)
     if finish == "add":
         add(other, "next")

@@ -223,7 +223,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
         self.clock.advance(0.01)
         self.survey.refresh()
         expected = {name: self.state(item) for name, item in self.items.items()}
-        assert {entry.item.id: self.survey.state(entry) for entry in self.survey.entries()} == expected
+        assert {entry.item.id: self.survey.state(entry) for entry in self.survey.all_entries()} == expected
         assert {name: self.queue.state(self.queue.entry(name)) for name in expected} == expected
 
     @invariant()

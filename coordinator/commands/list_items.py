@@ -26,7 +26,7 @@ def list_items(caller: Caller, states: tuple[str, ...], as_json: bool) -> None:
     survey.refresh()
     rows = [
         item_row(entry, survey.state(entry), [name for name in entry.item.after if not survey.is_done(name)])
-        for entry in survey.entries()
+        for entry in survey.all_entries()
     ]
     rows = [row for row in rows if not states or row.state in states]
     if survey.damage:

@@ -39,7 +39,7 @@ class Figures:
     @classmethod
     def of(cls, survey: Survey) -> Figures:
         """Read them from the queue."""
-        entries = survey.entries()
+        entries = survey.all_entries()
         states = [(entry, survey.state(entry)) for entry in entries]
         attempts = [seconds for entry in entries for seconds in _attempt_seconds(entry)]
         released = [(entry, record) for entry in entries for record in entry.records if record.kind == "released"]

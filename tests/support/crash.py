@@ -95,9 +95,9 @@ def check_nothing_lost_or_doubled(project: Project) -> None:
     survey = Survey(project.queue)
     survey.refresh()
     assert not survey.damage
-    states = {entry.item.id: survey.state(entry) for entry in survey.entries()}
+    states = {entry.item.id: survey.state(entry) for entry in survey.all_entries()}
     assert set(states.values()) == {"done"}, states
-    for entry in survey.entries():
+    for entry in survey.all_entries():
         kinds = [record.kind for record in entry.records]
         assert kinds.count("done") == 1, (entry.item.id, kinds)
     log = git(project.root, "log", "--first-parent", "--format=%(trailers:key=Item,valueonly)", "main")

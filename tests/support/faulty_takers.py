@@ -21,7 +21,7 @@ class CheckThenCreate(Taker):
         hint = self._view.first(self._attempt)
         if hint is None:
             return None
-        item = self._queue.chain.read_item(hint.id)
+        item = self._queue.chain.read_named_item(hint.id)
         assert item is not None
         return Claim(Entry(item, (self._marker.record,)), self._queue.now())
 

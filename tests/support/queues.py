@@ -79,7 +79,7 @@ def drain(queue: Queue, taker: Taker) -> list[str]:
 def states(queue: Queue) -> dict[str, str]:
     survey = Survey(queue)
     survey.refresh()
-    return {entry.item.id: survey.state(entry) for entry in survey.entries()}
+    return {entry.item.id: survey.state(entry) for entry in survey.all_entries()}
 
 
 @contextmanager

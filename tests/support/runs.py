@@ -46,7 +46,7 @@ def add(
 def states(project: Project) -> dict[str, str]:
     survey = Survey(project.queue)
     survey.refresh()
-    return {entry.item.id: survey.state(entry) for entry in survey.entries()}
+    return {entry.item.id: survey.state(entry) for entry in survey.all_entries()}
 
 
 def kinds(project: Project, item_id: str) -> list[str]:

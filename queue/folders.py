@@ -1,0 +1,74 @@
+"""One directory of ``items/`` as a survey knows it: which items are in it, and how long their chains are."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from .layout import parse_name
+
+_SETTLED_NANOSECONDS = 1_000_000_000
+
+
+class Damage(NamedTuple):
+    """A file in the queue that is not ours or cannot be read; it is left where it is. `item` is whose it should be."""
+
+    path: str
+    problem: str
+    item: str | None = None
+
+
+class Folder:
+    """A directory as of its last listing. `lengths` tells the number of the last record of each item in it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.lengths: dict[str, int] = {}
+        self.orphans: set[str] = set()  # of whom there are records, but no item
+        self.foreign: list[str] = []
+        self._changed_at: int | None = None
+
+    def list_again(self) -> bool:
+        """Read the names again; False when nothing can have changed since the last time."""
+        changed_at = _settled_change_time(self.path)
+        if changed_at is not None and changed_at == self._changed_at:
+            return False
+        self._changed_at = changed_at
+        lengths: dict[str, int] = {}
+        records: dict[str, int] = {}
+        self.foreign = []
+        try:
+            names = os.listdir(self.path)  # noqa: PTH208 (names are what we want, and there may be many)
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        for name in names:
+            if name.endswith(".json"):
+                lengths[name[:-5]] = 0
+                continue
+            parsed = parse_name(name)
+            if parsed is None or parsed[1] is None:
+                self.foreign.append(name)
+            else:
+                records[parsed[0]] = max(parsed[1], records.get(parsed[0], 0))
+        self.orphans = records.keys() - lengths.keys()
+        lengths.update((item_id, length) for item_id, length in records.items() if item_id in lengths)
+        self.lengths = lengths
+        return True
+
+    def forget(self) -> None:
+        """List again at the next look: what cannot be read now may be mended in place."""
+        self._changed_at = None
+
+
+def _settled_change_time(folder: str) -> int | None:
+    """Return when `folder` changed last, in nanoseconds; None when it may change again at the same time.
+
+    The file system's clock ticks every few milliseconds, so a change right after a listing can leave the
+    time as it was; one that is a second old cannot be repeated.
+    """
+    try:
+        changed_at = os.stat(folder).st_mtime_ns  # noqa: PTH116 (text, see Layout)
+    except OSError:
+        return None
+    return changed_at if time.time_ns() - changed_at > _SETTLED_NANOSECONDS else None

@@ -1,0 +1,58 @@
+"""What a survey remembers of items that are done: when, and how long they took; of the latest a little more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .packs import Header, entries_of, lines_of
+from .records import Entry
+
+_RECENT = 40
+
+
+class Tally:
+    """The done items of one queue: those in files of their own one by one, those in packs as their headers say."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, tuple[str, float | None]] = {}  # id: when, seconds
+        self._headers: dict[Path, Header] = {}
+        self._packed_times: dict[Path, list[str]] = {}
+        self._twice = 0
+        self.recent: list[Entry] = []
+
+    def __contains__(self, item_id: str) -> bool:
+        return item_id in self._own
+
+    def __len__(self) -> int:
+        return len(self._own) + sum(header.items for header in self._headers.values()) - self._twice
+
+    def add(self, entry: Entry) -> None:
+        """Count an item whose last record says that it is done."""
+        last = entry.records[-1]
+        self._own[entry.item.id] = (last.at, last.seconds)
+        if len(self.recent) < _RECENT or last.at > self.recent[-1].records[-1].at:
+            self.recent = sorted([*self.recent, entry], key=lambda entry: entry.records[-1].at, reverse=True)[:_RECENT]
+
+    def drop(self, item_id: str) -> None:
+        """Count an item no more whose own files are gone."""
+        self._own.pop(item_id, None)
+
+    def see_packs(self, headers: dict[Path, Header], unfinished: set[Path]) -> None:
+        """Count what is in packs; items of `unfinished` ones may have files of their own still. Raises Unreadable."""
+        self._headers = headers
+        self._twice = sum(item_id in self._own for path in unfinished & headers.keys() for item_id, _ in lines_of(path))
+
+    def done_since(self, limit: str) -> int:
+        """Return how many were done at `limit` or later. Raises Unreadable."""
+        for path in self._headers.keys() - self._packed_times.keys():
+            times = (entry.records[-1].at for entry in entries_of(path)) if self._headers[path].latest >= limit else ()
+            self._packed_times[path] = [at for at in times if at >= limit]
+        packed = (at for path in self._headers for at in self._packed_times[path])
+        own = (at for at, _ in self._own.values())
+        return sum(at >= limit for times in (packed, own) for at in times)
+
+    def mean_seconds(self) -> float | None:
+        """Return how long one took on average, of those of which it is known."""
+        own = [seconds for _, seconds in self._own.values() if seconds is not None]
+        timed = len(own) + sum(header.timed for header in self._headers.values())
+        return (sum(own) + sum(header.seconds for header in self._headers.values())) / timed if timed else None
