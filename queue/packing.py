@@ -23,7 +23,7 @@ from . import atomic
 from .atomic import Unreadable
 from .hints import file_time, list_names, remove
 from .layout import Layout
-from .packs import SUFFIX, UNFINISHED, Header, Packs, entries_of, line_of, is_pack, lines_of
+from .packs import SUFFIX, UNFINISHED, Header, Packs, entries_of, is_pack, line_of, lines_of
 from .records import Entry, encode
 
 

@@ -24,7 +24,6 @@ from support.queue_checker import read_chains
 from support.queues import AT_ONCE, START, Clock, add, an_item, drain, end, make_queue, make_taker, names_in, states
 from support.steps import Step, watched
 
-
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,6}", fullmatch=True)
 HEADER = b'{"items":1,"latest":"","seconds":0,"timed":0}\n'
 
