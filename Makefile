@@ -38,8 +38,14 @@ fencing: $(VENV)/installed
 filesystems: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -P tests/support/file_systems.py $(FILESYSTEMS)
 
-bench: $(VENV)/installed
+# A quarter of an hour on a quiet machine; the second writes docs/performance.md and its plot.
+bench: $(VENV)/bench
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/claim_rate.py --page
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
