@@ -11,8 +11,8 @@ from entrants import BY_NAME
 from results import MIDDLE, OURS, Row, Summary
 from tables import LEVELS
 
-_WIDTH, _HEIGHT = 460, 400  # of a panel, in pixels
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 120, 56, 44
+_WIDTH, _HEIGHT = 470, 400  # of a panel, in pixels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 124, 56, 44
 _LINE = 15  # the least distance between two names
 _COLOURS = {  # Okabe and Ito's, which the colour-blind can tell apart; middling light, for both backgrounds
     OURS: "#2f81f7",
@@ -27,13 +27,16 @@ _COLOURS = {  # Okabe and Ito's, which the colour-blind can tell apart; middling
 }
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f }
+.ground { fill: #ffffff }
 .title { font-weight: 600; font-size: 14px }
 .small { fill: #57606a }
 .grid { stroke: #d0d7de; stroke-width: 1 }
 .line { fill: none; stroke-width: 1.6 }
 .ours { stroke-width: 3.2 }
 .bold { font-weight: 600 }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .small { fill: #9198a1 } .grid { stroke: #3d444d } }
+@media (prefers-color-scheme: dark) {
+  .ground { fill: #0d1117 } text { fill: #e6edf3 } .small { fill: #9198a1 } .grid { stroke: #3d444d }
+}
 """
 
 
@@ -58,14 +61,15 @@ def draw(summary: Summary) -> str:
     panels = [(durable, _lines(summary, durable)) for durable in LEVELS]
     panels = [(durable, lines) for durable, lines in panels if lines]
     width = _WIDTH * max(1, len(panels))
+    scale = _scale([row for _, lines in panels for rows in lines.values() for row in rows])
     size = f'viewBox="0 0 {width} {_HEIGHT}" width="{width}" height="{_HEIGHT}"'
     label = "Items claimed and completed a second, over processes"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">',
-        f"<style>{_STYLE}</style>",
+        f'<style>{_STYLE}</style><rect class="ground" width="100%" height="100%" rx="6"/>',
     ]
     for index, (durable, lines) in enumerate(panels):
-        parts += [f'<g transform="translate({index * _WIDTH} 0)">', *_panel(LEVELS[durable], lines), "</g>"]
+        parts += [f'<g transform="translate({index * _WIDTH} 0)">', *_panel(LEVELS[durable], lines, scale), "</g>"]
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -75,11 +79,14 @@ def _lines(summary: Summary, durable: bool) -> dict[str, list[Row]]:
     return {name: found for name, found in rows.items() if found}
 
 
-def _panel(level: str, lines: dict[str, list[Row]]) -> Iterator[str]:
-    processes = sorted({row.cell.processes for rows in lines.values() for row in rows})
-    rates = [row.rate for rows in lines.values() for row in rows]
+def _scale(rows: Sequence[Row]) -> _Scale:
+    """Return one scale for all panels, so that they can be compared."""
+    rates = [row.rate for row in rows] or [1.0]
     low, high = math.floor(math.log10(min(rates))), math.ceil(math.log10(max(rates)))
-    scale = _Scale(processes, low, max(high, low + 1))
+    return _Scale(sorted({row.cell.processes for row in rows}), low, max(high, low + 1))
+
+
+def _panel(level: str, lines: dict[str, list[Row]], scale: _Scale) -> Iterator[str]:
     yield f'<text class="title" x="{_LEFT}" y="20">{level}</text>'
     yield f'<text class="small" x="{_LEFT}" y="38">items/s, {MIDDLE:,} waiting; dashed: nothing to acknowledge</text>'
     yield from _axes(scale)

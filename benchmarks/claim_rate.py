@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import product
@@ -78,9 +79,11 @@ def in_turn(systems: Sequence[System], number: int) -> list[System]:
 
 def measure_round(results: Results, cells: Sequence[Cell], systems: Sequence[System], store: Store) -> None:
     for cell in cells:
+        start = time.perf_counter()
         for system in systems:
             if cell.durable in system.levels:
                 results.samples += drains(system, cell, store, results.limit_seconds)
+        print(f"  {time.perf_counter() - start:5.1f} s  {cell}", file=sys.stderr)
     for durable, system in product(LEVELS, systems):
         if durable in system.levels:
             results.added.append(

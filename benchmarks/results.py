@@ -87,6 +87,9 @@ class Summary:
         ours, theirs = self.row(cell, OURS), self.row(cell, system)
         return None if ours is None or theirs is None or not theirs.rate else ours.rate / theirs.rate
 
+    def hands_out_twice(self, system: str) -> bool:
+        return any(sample.duplicates for sample in self.results.samples if sample.system == system)
+
     def add_rate(self, system: str, durable: bool) -> float | None:
         rates = [added.rate for added in self.results.added if (added.system, added.durable) == (system, durable)]
         return statistics.median(rates) if rates else None

@@ -43,7 +43,7 @@ def cell_table(summary: Summary, cell: Cell) -> str:
 def _cells(summary: Summary, row: Row) -> list[str]:
     ratio = summary.ratio(row.cell, row.system)
     return [
-        _name(row.system),
+        _name(summary, row.system),
         _rate(row),
         "" if row.system == OURS or ratio is None else f"{ratio:.2f}",
         f"{row.p50:,.0f}",
@@ -55,8 +55,9 @@ def _cells(summary: Summary, row: Row) -> list[str]:
     ]
 
 
-def _name(system: str) -> str:
-    return system if BY_NAME[system].acknowledges else f"{system} ¹"
+def _name(summary: Summary, system: str) -> str:
+    marks = "" if BY_NAME[system].acknowledges else "¹"
+    return f"{system} {marks}{'²' if summary.hands_out_twice(system) else ''}".rstrip()
 
 
 def _rate(row: Row) -> str:
@@ -73,9 +74,11 @@ def _machine(summary: Summary) -> str:
     machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     return (
         f"Measured {results.measured_at}: {machine}. Medians of {results.rounds} rounds, systems in turn in each "
-        f"(a cell of {SMALL:,} items: of more drains). Load average before {results.load[0]:.1f}.\n\n"
+        f"(a cell of {SMALL:,} items: of more drains). Load average before {results.load[0]:.1f}, "
+        f"after {results.load[-1]:.1f}.\n\n"
         f"`1,234 [567]`: cut off after {results.limit_seconds:g} s, with 567 items done. ¹ Taking an item removes it: "
-        "a worker's crash loses it. dup, miss: items handed out more than once, never done; the worst of the rounds."
+        "a worker's crash loses it. ² It handed out items more than once, which no rate makes good. dup, miss: "
+        "items handed out more than once, items never done; the worst of the rounds."
     )
 
 
@@ -99,7 +102,7 @@ def _across(summary: Summary, cells: Sequence[Cell], heads: Sequence[str]) -> st
     for system in BY_NAME:
         found = [summary.row(cell, system) for cell in cells]
         if any(found):
-            rows.append([_name(system), *(_with_ratio(summary, row) for row in found)])
+            rows.append([_name(summary, system), *(_with_ratio(summary, row) for row in found)])
     return _table(["", *heads], rows)
 
 
@@ -128,7 +131,7 @@ def _single(summary: Summary) -> str:
             cells = ["–" if number is None else f"{number:,.0f}" for number in numbers]
             cells.append("–" if growth is None else f"{growth:.2f}")
             cells.append("–" if megabytes is None else f"{megabytes:.0f}")
-            rows.append([_name(system), *cells])
+            rows.append([_name(summary, system), *cells])
     return "Adding one item to a call; the mean of all claims; the most memory of a fresh process.\n\n" + _table(
         head, rows
     )
@@ -143,12 +146,16 @@ def _faster(summary: Summary) -> str:
                 ratio = summary.ratio(cell, row.system)
                 if row.system != OURS and ratio is not None and ratio < 1:
                     where = f"{cell.processes} process{'es' if cell.processes > 1 else ''}, {cell.depth:,} waiting"
-                    lines.append(f"- {level.lower()}, {where}: {_name(row.system)}, {1 / ratio:.2f} times ours")
+                    lines.append(
+                        f"- {level.lower()}, {where}: {_name(summary, row.system)}, {1 / ratio:.2f} times ours"
+                    )
         ours = summary.add_rate(OURS, durable)
         for system in BY_NAME:
             rate = summary.add_rate(system, durable)
             if ours is not None and rate is not None and rate > ours:
-                lines.append(f"- {level.lower()}, adding one by one: {_name(system)}, {rate / ours:.2f} times ours")
+                lines.append(
+                    f"- {level.lower()}, adding one by one: {_name(summary, system)}, {rate / ours:.2f} times ours"
+                )
     return "\n".join(lines) if lines else "Nowhere in what was measured."
 
 
