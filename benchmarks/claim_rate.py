@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, systems: Sequence[System]) -> Results:
         store = Store(Path(folder))
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
-            measure_round(results, plan(options), in_turn(systems, number), store)
+            measure_round(results, plan(options), in_turn(systems, number, options.rounds), store)
         if not (options.quick or options.processes or options.depths):
             for system in systems:
                 results.megabytes[system.name] = worker_megabytes(system, LARGE, store)
@@ -71,9 +71,9 @@ def run(options: argparse.Namespace, systems: Sequence[System]) -> Results:
     return results
 
 
-def in_turn(systems: Sequence[System], number: int) -> list[System]:
+def in_turn(systems: Sequence[System], number: int, rounds: int) -> list[System]:
     """Return the systems with another one first in each round."""
-    start = number * 4 % len(systems)
+    start = number * max(1, len(systems) // rounds) % len(systems)
     return [*systems[start:], *systems[:start]]
 
 

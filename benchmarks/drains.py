@@ -22,7 +22,7 @@ from stores import FORK, Store
 from systems import System, number_of
 
 _START_SECONDS = 120.0  # for 32 processes to open their queue
-_AGAIN_SECONDS = 0.05  # a cut-off that a library swallowed comes again
+_AGAIN_SECONDS = 0.5  # a cut-off that a library swallowed comes again
 
 
 class Sample(msgspec.Struct, frozen=True):
