@@ -27,12 +27,12 @@ from results import LARGE, MIDDLE, OURS, SMALL, Added, Results, Summary
 from single import add_rate, status_milliseconds, worker_megabytes
 from stores import Store
 from systems import System
-from tables import LEVELS, cell_table, goals_table, page
+from tables import LEVELS, busy, cell_table, goals_table, page
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- measured: written by benchmarks/claim_rate.py -->", "<!-- end of what was measured -->"
-_SMALL_DRAINS = 5  # one drain of so few items is over before it says anything
+_SMALL_DRAINS = 3  # one drain of so few items is over before it says anything
 
 
 def plan(options: argparse.Namespace) -> list[Cell]:
@@ -103,7 +103,7 @@ def show(summary: Summary) -> None:
     for durable, level in LEVELS.items():
         for cell in summary.cells(durable):
             print(f"\n{level}, {cell.processes} processes, {cell.depth:,} waiting\n\n{cell_table(summary, cell)}")
-    print(f"\n{goals_table(summary)}")
+    print(f"\n{goals_table(summary)}\n{busy(summary)}")
 
 
 def write_page(summary: Summary) -> None:
@@ -118,7 +118,7 @@ def write_page(summary: Summary) -> None:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured (3)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="a drain is cut off after so many (1.5)")
+    parser.add_argument("--seconds", type=float, default=1.2, help="a drain is cut off after so many (1.2)")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(BY_NAME), help=", ".join(BY_NAME))
     parser.add_argument("--processes", type=int, nargs="+", metavar="P", help="measure these with each of --depths")
     parser.add_argument("--depths", type=int, nargs="+", metavar="K", help="measure these with each of --processes")

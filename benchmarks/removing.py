@@ -40,7 +40,7 @@ class HueySqlite(_Huey):
 class HueyFile(_Huey):
     name = "huey-file"
     levels = (False,)  # it never flushes
-    copied = False
+    linked = True  # if anything this favours it: a file with another name is removed more quickly
 
     def storage(self, folder: Path, durable: bool) -> Any:
         from huey.storage import FileStorage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,7 +28,8 @@ class Store:
         folder = Path(tempfile.mkdtemp(dir=self._root))
         try:
             if system.copied:
-                shutil.copytree(self._original(system, depth), folder, dirs_exist_ok=True)
+                copy = os.link if system.linked else shutil.copy2
+                shutil.copytree(self._original(system, depth), folder, dirs_exist_ok=True, copy_function=copy)
             else:
                 self._fill(system, folder, depth)
             yield folder

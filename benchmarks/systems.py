@@ -47,6 +47,7 @@ class System(ABC):
     acknowledges = True  # False: taking an item removes it, so a crash loses it
     levels: tuple[bool, ...] = (False, True)  # the values of `durable` that it can be asked for
     copied = True  # its folder may be copied once it is filled, which is quicker than filling it again
+    linked = False  # such a copy may share the files, since none is written again
     package: str | None = None  # what to import to see whether it is installed
 
     @abstractmethod

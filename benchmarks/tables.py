@@ -20,7 +20,7 @@ _EXPLAINED = {
 
 def page(summary: Summary) -> str:
     """Return all that stands between the markers of docs/performance.md."""
-    parts = [_machine(summary), "### To reach\n\n" + goals_table(summary)]
+    parts = [_machine(summary), "### To reach\n" + busy(summary) + "\n" + goals_table(summary)]
     for durable, title in LEVELS.items():
         if summary.cells(durable):
             parts.append(f"### {title}\n\n{_EXPLAINED[durable]}\n\n" + "\n\n".join(_level(summary, durable)))
@@ -32,6 +32,12 @@ def page(summary: Summary) -> str:
 def goals_table(summary: Summary) -> str:
     rows = ([goal.what, goal.wanted, goal.measured, "yes" if goal.met else "**no**"] for goal in goals(summary))
     return _table(["", "wanted", "measured", "met"], rows)
+
+
+def busy(summary: Summary) -> str:
+    """Return a warning when others were using the machine: then even the ratios say little."""
+    before = summary.results.load[0]
+    return "" if before <= 1 else f"\n**The machine was busy (load average {before:.1f} before): measure again.**\n"
 
 
 def cell_table(summary: Summary, cell: Cell) -> str:
