@@ -198,6 +198,11 @@ class Taker:
         """Let go of a claim that is not ours any more."""
         self._let_go(claim.item.id, len(claim.entry.records))
 
+    @property
+    def next_due(self) -> str | None:
+        """When the next delayed item becomes takable (as `file_time`), as of the last take; None when none waits."""
+        return self._next_due
+
     def look_again(self) -> None:
         """Trust no earlier listing at the next take."""
         self._view.forget()
