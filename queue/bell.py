@@ -23,7 +23,28 @@ class Bell:
     """The bell of one queue. Opening it creates the file."""
 
     def __init__(self, path: Path) -> None:
+        self.path = str(path)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        self._file = os.fstat(self._descriptor)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def is_current(self) -> bool:
+        """Tell whether the file that is open still is the one of that name: who rings from now on opens that."""
+        try:
+            return os.path.samestat(self._file, os.lstat(self.path))
+        except OSError:
+            return False
+
+    def reopen(self) -> None:
+        """Go over to the file that has the name now. None is made: somebody may be removing the whole queue."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.dup2(descriptor, self._descriptor, inheritable=False)
+            self._file = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
 
     def ring(self, which: int = ANYTHING) -> None:
         """Say that something may be new at priority `which`, or of any other kind."""

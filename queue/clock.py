@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -29,6 +30,15 @@ def to_datetime(text: str) -> datetime:
 def later(text: str, seconds: float) -> str:
     """Return the recorded time `seconds` after `text`."""
     return to_text(to_datetime(text) + timedelta(seconds=seconds))
+
+
+def seconds_until(moment: str | None, now: str) -> float:
+    """Return how long it is from `now` to `moment`, which may be a `file_time`; for ever where that is no time."""
+    try:
+        then = datetime.fromisoformat(moment or "")
+    except ValueError:
+        return math.inf
+    return max(0.0, (then - to_datetime(now)).total_seconds()) if then.tzinfo is not None else math.inf
 
 
 def seconds_between(earlier: str, later_: str) -> float:
