@@ -67,6 +67,11 @@ class Heart:
             if now - self._beat.beat >= self._interval_seconds:
                 self._write(self._beat)
 
+    @property
+    def seconds_until_beat(self) -> float:
+        """For how long nothing has to be said."""
+        return max(0.0, self._beat.beat + self._interval_seconds - self._monotonic())
+
     @contextmanager
     def beating(self) -> Iterator[None]:
         """Beat while the block runs, which waits for git and cannot beat by itself; half an hour at most."""

@@ -14,6 +14,10 @@ import select
 import signal
 from types import FrameType
 
+from ..queue.watching import BellWatch
+
+_LONGEST_SECONDS = 3600.0  # `select` refuses "for ever", and whoever waits looks again anyway
+
 
 class Orders:
     """The orders so far. `finishing`: take no more. `stopping`: end the work in hand, too. `paused`: take none now."""
@@ -64,12 +68,17 @@ class Orders:
     def wait(self, seconds: float, *descriptors: int) -> None:
         """Wait until an order comes, one of `descriptors` is readable, or the time is over."""
         watched = [self._wake, *descriptors, *([] if self._lines is None else [self._lines])]
-        ready, _, _ = select.select(watched, (), (), max(0.0, seconds))
+        ready, _, _ = select.select(watched, (), (), min(max(0.0, seconds), _LONGEST_SECONDS))
         if self._wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
         if self._lines is not None and self._lines in ready:
             self._read_lines(self._lines)
+
+    def wait_for_ring(self, watch: BellWatch, seconds: float) -> None:
+        """Wait as `wait` does, or until the bell rings; what is looked at afterwards is as new as the last ring."""
+        self.wait(watch.at_most(seconds), *watch.descriptors)
+        watch.drain()
 
     def _read_lines(self, descriptor: int) -> None:
         try:

@@ -6,13 +6,18 @@ predecessor left running there is ended before the worktree is touched.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import sys
+import time
 from pathlib import Path
 
+from ..queue.clock import seconds_until
 from ..queue.markers import Owner
 from ..queue.records import Record
 from ..queue.taking import Claim, Taker
+from ..queue.watching import BellWatch
 from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
 from .attempt import NO_FAULT_OF_THE_PROGRAM, Attempt
@@ -26,10 +31,9 @@ from .project import Project
 from .shortage import once_there_is_room
 from .workplace import Workplace
 
-_IDLE_SECONDS = 0.1  # how soon a new item is noticed
 _ROOM_SECONDS = 1.0  # how soon it is noticed that a disk is not full any more
 _BREATH_SECONDS = 5.0  # between attempts that found no room; so the queue is not churned through
-_LOOK_AGAIN_EVERY = 300  # idle waits after which no earlier listing is trusted: a ring of the bell can be lost
+_LOOK_AGAIN_SECONDS = 30.0  # after which an idle worker trusts no earlier listing: a ring of the bell can be lost
 
 
 class Worker:
@@ -50,21 +54,28 @@ class Worker:
         self._place = Workplace(project, repository, self._agent, pool, target, orders, self._heart)
         with self._heart.beating():
             self._place.worktree()
+        self._look_again_at = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
         self._heart.rest()
 
     def run(self) -> None:
         """Work until the orders say to finish."""
-        waits = 0
-        while not self._orders.finishing:
-            if self.work_once():
-                waits = 0
-                continue
-            waits += 1
-            if waits % _LOOK_AGAIN_EVERY == 0:
-                self._taker.look_again()
-            self._heart.beat()
-            self._orders.wait(_IDLE_SECONDS)
+        with contextlib.closing(BellWatch(self._project.queue.bell)) as watch:
+            while not self._orders.finishing:
+                if not self.work_once():
+                    self.wait(watch)
+
+    def wait(self, watch: BellWatch, at_most_seconds: float = math.inf) -> None:
+        """Wait until the bell rings, an order comes, or it is time for something that nobody tells of."""
+        self._heart.beat()
+        now = time.monotonic()
+        if now >= self._look_again_at:
+            self._taker.look_again()
+            self._look_again_at = now + _LOOK_AGAIN_SECONDS
+            return
+        due = math.inf if self._orders.paused else seconds_until(self._taker.next_due, self._project.queue.now())
+        seconds = min(at_most_seconds, due, self._heart.seconds_until_beat, self._look_again_at - now)
+        self._orders.wait_for_ring(watch, seconds)
 
     def work_once(self) -> bool:
         """Make one attempt at the first item that can be taken; False when there is none, or none is wanted."""
