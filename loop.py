@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 
 from parallel_loop.coordinator.aggregate import failed_items
@@ -22,11 +23,12 @@ from parallel_loop.harness.processes import end_marked
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.worker import Worker
 from parallel_loop.queue.healing import heal
+from parallel_loop.queue.hints import list_names
 from parallel_loop.queue.survey import Survey
+from parallel_loop.queue.watching import BellWatch
 
 _AGENT = "agent-1"
-_IDLE_SECONDS = 0.1
-_HEAL_EVERY = 100  # idle waits: who adds an item can be killed before its hint is made
+_HEAL_SECONDS = 10.0  # who adds an item can be killed before its hint is made
 
 
 class LoopOrders(Orders):
@@ -64,7 +66,7 @@ def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], 
         heal(project.queue, project.retry)
         survey.refresh()
         failed_before = failed_items(survey)
-        _loop(project, target, orders, survey if drain else None)
+        _loop(project, target, orders, survey, drain=drain)
         survey.refresh()
         if orders.stopping:
             return 130
@@ -74,29 +76,40 @@ def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], 
         lock.close()
 
 
-def _loop(project: Project, target: str, orders: Orders, until_drained: Survey | None) -> None:
+def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drain: bool) -> None:
     lander = Lander(project, target, orders)
     worker = Worker(project, _AGENT, target, orders)
-    waits = 0
+    watch = BellWatch(project.queue.bell)
+    heal_at = time.monotonic() + _HEAL_SECONDS
     try:
         while not orders.finishing:
             worked = worker.work_once()
             lander.land_all()
             if worked:
-                waits = 0
+                heal_at = time.monotonic() + _HEAL_SECONDS
                 continue
-            waits += 1
-            if waits % _HEAL_EVERY == 0:
-                heal(project.queue, project.retry)
-            if until_drained is not None:
-                until_drained.refresh()
-                if until_drained.is_drained():
+            if drain:
+                survey.refresh()
+                if survey.is_drained():
                     return
-            orders.wait(_IDLE_SECONDS)
+            if time.monotonic() >= heal_at:
+                heal_at = time.monotonic() + _HEAL_SECONDS
+                if not orders.paused:
+                    _heal_what_is_overlooked(project, survey)
+            worker.wait(watch, min(lander.seconds_until_look, heal_at - time.monotonic()))
         lander.land_all()
     finally:
+        watch.close()
         worker.close()
         lander.close()
+
+
+def _heal_what_is_overlooked(project: Project, survey: Survey) -> None:
+    """Heal when something is to do that nobody does: that reads the whole queue, which an idle loop must not."""
+    survey.refresh()
+    counts = survey.counts()
+    if counts["ready"] or counts["working"] or counts["landing"] or list_names(project.queue.layout.imports):
+        heal(project.queue, project.retry)
 
 
 def main() -> int:

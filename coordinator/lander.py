@@ -28,6 +28,7 @@ from ..harness.project import Project
 from ..harness.setting_up import ensure_landing_branch
 from ..queue.atomic import Unreadable
 from ..queue.records import Entry, Record
+from ..queue.watching import BellWatch
 from ..worktrees.branches import attempt_branch, free_branch
 from ..worktrees.errors import GitError
 from ..worktrees.landing import LANDING_BRANCH, Candidate, Conflict
@@ -39,7 +40,6 @@ from .checking import Checker
 from .target_keeper import TargetKeeper, describe_conflict
 from .target_report import LANDER
 
-_IDLE_SECONDS = 0.1
 _MOST_FAULTS = 3  # of git with one item, before it is given back; another git may have been in the way
 _FAULT_PAUSE_SECONDS = 1.0
 _MOST_MOVES = 5  # of the landing branch by others while one item is checked: then it is the check that moves it
@@ -73,12 +73,14 @@ class Lander:
 
     def run(self) -> None:
         """Land what comes until the orders say to finish."""
-        while not self._orders.finishing:
-            if not self.land_next():
-                if self._keeper.is_due():
-                    self.look_at_target()
-                self._heart.beat()
-                self._orders.wait(_IDLE_SECONDS)
+        with contextlib.closing(BellWatch(self._project.queue.bell)) as watch:
+            while not self._orders.finishing:
+                if not self.land_next():
+                    if self._keeper.is_due():
+                        self.look_at_target()
+                    self._heart.beat()
+                    seconds = min(self._heart.seconds_until_beat, self.seconds_until_look)
+                    self._orders.wait_for_ring(watch, seconds)
 
     def land_all(self) -> None:
         """Land everything that waits now, and let the target follow."""
@@ -106,6 +108,11 @@ class Lander:
             self._heart.rest(done=1)
             return not self._orders.stopping
         return False
+
+    @property
+    def seconds_until_look(self) -> float:
+        """For how long the target need not be looked at."""
+        return self._keeper.seconds_until_due
 
     def look_at_target(self) -> None:
         """Let the target follow, after merging in what the user committed there."""

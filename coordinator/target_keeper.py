@@ -22,6 +22,7 @@ from .target_report import TargetReport, write_target
 
 _LEFT_LOCK = re.compile(r"Unable to create '(.+\.lock)': File exists")
 _LOOK_SECONDS = 3.0  # how soon the user's own commits on the target are noticed
+_TRUST_SECONDS = 60.0  # for so long, branches that nobody touched need no git to be looked at
 
 
 class TargetKeeper:
@@ -35,6 +36,8 @@ class TargetKeeper:
         self._rejection: tuple[str, Blocked] | None = None
         self._obstacle: Blocked | None = None
         self._next_look = 0.0
+        self._settled: tuple[object, ...] | None = None  # the trace of the branches when all was as it should be
+        self._settled_until = 0.0
 
     def note_obstacle(self, error: GitError | None) -> bool:
         """Remember a lock file that a killed git left in the repository, or that it has gone; False if it is none."""
@@ -45,13 +48,29 @@ class TargetKeeper:
             self._obstacle = Blocked(why, f"rm {shlex.quote(found[1])}  # if no git runs in the repository")
         return found is not None
 
+    @property
+    def seconds_until_due(self) -> float:
+        """For how long `is_due` need not be asked."""
+        return max(0.0, self._next_look - time.monotonic())
+
     def is_due(self) -> bool:
-        """Whether the last look was long enough ago."""
-        return time.monotonic() >= self._next_look
+        """Whether the last look was long enough ago, and something may have changed since: git is not free."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        if self._settled is None or now >= self._settled_until or self._trace() != self._settled:
+            return True
+        self._next_look = now + _LOOK_SECONDS
+        return False
+
+    def _trace(self) -> tuple[object, ...]:
+        return self._repository.trace(self._target, LANDING_BRANCH)
 
     def look(self) -> None:
         """Let the target follow, after merging in what the user committed there, and report how it stands."""
         self._next_look = time.monotonic() + _LOOK_SECONDS
+        self._settled, self._settled_until = None, time.monotonic() + _TRUST_SECONDS
+        before = self._trace()
         try:
             result = self.branch_checked_out() or self._obstacle or self._follow()
             if isinstance(result, Diverged):
@@ -59,6 +78,8 @@ class TargetKeeper:
         except (GitError, LockTimeout, RecycleFailed) as error:
             where = shlex.quote(str(self._repository.root))
             result = Blocked(f"git could not do it: {error}", f"git -C {where} status")
+        if isinstance(result, Followed):  # what blocks it may be in the user's files, which leave no trace here
+            self._settled = before
         if not isinstance(result, Diverged):  # committed to once more in between: there is nothing to say yet
             self._report(result)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -482,6 +483,49 @@ def test_a_landing_branch_that_the_user_deletes_comes_back_with_all_that_landed(
         lander.land_all()
     assert landed_items(project) == ["one", "two"]
     assert git(project.root, "merge-base", before, "parallel-loop/landed") == before
+
+
+@pytest.mark.parametrize("refs", ["files", "reftable"])
+def test_git_is_not_asked_about_branches_that_nobody_touched(tmp_path: Path, refs: str) -> None:
+    project = make_project(tmp_path / "r")
+    root = project.root
+    if refs == "reftable" and attempt_git(root, "refs", "migrate", "--ref-format=reftable").returncode != 0:
+        pytest.skip("this git has no reftable")
+    touches: list[Callable[[], object]] = [
+        lambda: commit(root, {"mine": "mine"}, "by the user"),
+        lambda: git(root, "switch", "--quiet", "-c", "feature"),
+        lambda: git(root, "branch", "-qD", "parallel-loop/landed"),
+        lambda: git(root, "worktree", "add", "--quiet", str(tmp_path / "elsewhere"), "main"),
+    ]
+    with a_lander(project) as lander:
+        keeper = lander._keeper
+        for touch in touches:
+            for _ in range(2):  # the first may have moved a branch itself
+                lander.look_at_target()
+            keeper._next_look = 0.0
+            assert not keeper.is_due()
+            assert keeper.seconds_until_due > 2.0, "it is not asked again at once"
+            touch()
+            keeper._next_look = 0.0
+            assert keeper.is_due()
+        lander.look_at_target()
+        lander.look_at_target()
+        keeper._next_look = keeper._settled_until = 0.0
+        assert keeper.is_due(), "not even what leaves no trace stays unseen for ever"
+
+
+def test_a_target_that_cannot_follow_is_looked_at_whether_or_not_a_branch_moved(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    hand_over(project, "one", {"README": "landed\n"})
+    write(project.root, {"README": "in the way\n"})
+    with a_lander(project) as lander:
+        lander.land_all()
+        lander.look_at_target()
+        lander._keeper._next_look = 0.0
+        assert lander._keeper.is_due()
+        git(project.root, "checkout", "--quiet", "README")
+        lander.look_at_target()
+    assert landed_items(project, "main") == ["one"]
 
 
 def test_a_git_that_fails_at_the_target_is_reported_and_stops_nobody(

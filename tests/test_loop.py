@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +15,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from parallel_loop import loop
 from parallel_loop.coordinator.control import Wanted, read_wanted, request, write_wanted
 from parallel_loop.coordinator.lock import read_holder
 from parallel_loop.harness.project import Project
-from parallel_loop.loop import LoopOrders
+from parallel_loop.loop import LoopOrders, _heal_what_is_overlooked
+from parallel_loop.queue.healing import heal
+from parallel_loop.queue.imports import write_import
+from parallel_loop.queue.markers import Owner
+from parallel_loop.queue.records import Item, Record
+from parallel_loop.queue.survey import Survey
+from parallel_loop.queue.taking import Taker
 from support.landing import landed_items
 from support.repository import git
 from support.runs import PATIENCE_SECONDS, add, events, kinds, living, make_project, running, states
@@ -118,6 +127,37 @@ def test_it_is_stopped_by_request_and_its_status_is_shown(tmp_path: Path) -> Non
         request(project, ending="finish")
         assert run.wait() == 0, run.output
     assert read_holder(project.state.coordinator_lock) is None
+
+
+@pytest.mark.parametrize("left", ["nothing", "done", "hint", "import", "claim"])
+def test_it_reads_the_whole_queue_to_heal_only_when_something_is_overlooked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    project = make_project(tmp_path / "r")
+    queue = project.queue
+    if left != "nothing":
+        add(project, "one")
+    if left == "hint":  # as after a kill between the item and its hint
+        shutil.rmtree(queue.layout.ready)
+        queue.layout.ready.mkdir()
+    if left in {"done", "claim"}:
+        taker = Taker(queue, Owner("agent-9", os.getpid()))
+        claim = taker.take()
+        assert claim is not None
+        if left == "done":
+            taker.end(claim, Record(kind="done", at=queue.now()))
+        taker.close()
+    if left == "import":
+        queue.append(project.queue.entry("one"), Record(kind="failed", at=queue.now()))
+        write_import(queue.layout, [Item(id="two", title="two", added_at=queue.now())], durable=False)
+    healed: list[str] = []
+    monkeypatch.setattr(loop, "heal", lambda *given: healed.append("healed") or heal(*given))
+    _heal_what_is_overlooked(project, Survey(queue))
+    assert bool(healed) == (left in {"hint", "import", "claim"})
+    if left in {"hint", "import"}:
+        taker = Taker(queue, Owner("agent-1", os.getpid()))
+        assert taker.take() is not None
+        taker.close()
 
 
 def test_beside_a_coordinator_it_is_refused(tmp_path: Path) -> None:

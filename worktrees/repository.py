@@ -118,6 +118,15 @@ class Repository:
                 found.append(Checkout(path, git_dir, operation_in_progress(git_dir)))
         return found
 
+    def trace(self, *branches: str) -> tuple[object, ...]:
+        """What is another whenever one of `branches` moves or a work tree changes branch, without starting git.
+
+        Git writes each of these files anew under another name and renames it, with either kind of ref storage.
+        """
+        names = ("HEAD", "packed-refs", "reftable/tables.list", *(f"refs/heads/{branch}" for branch in branches))
+        paths = [*(self.git_dir / name for name in names), *(admin / "HEAD" for admin in worktree_dirs(self.git_dir))]
+        return tuple((path, _trace(path)) for path in paths)
+
     def is_valid_branch(self, name: str) -> bool:
         """Whether git and the file system can take `name` for a new branch.
 
@@ -132,6 +141,14 @@ class Repository:
     def _listed(self) -> list[dict[str, str]]:
         """`git worktree list`, one mapping for each work tree, the main one first."""
         return _worktrees(self.git)
+
+
+def _trace(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def resolve(git: Git, revision: str) -> str | None:
