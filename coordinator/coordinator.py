@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from ..harness.identity import own_identity
 from ..harness.project import Project
 from ..queue.records import State
 from ..queue.survey import Survey
+from ..queue.watching import BellWatch
 from . import snapshot
 from .aggregate import failed_items
 from .control import Ending, Wanted, read_wanted, write_wanted
@@ -30,16 +32,20 @@ from .place import Place
 from .signals import Signals
 from .status import StatusWriter
 
-_TURN_SECONDS = 0.2  # how soon a request is noticed; deaths and signals are noticed at once
+_BREATH_SECONDS = 0.2  # after a turn that the machine hindered; what woke us may be there still
+_BUSY_SECONDS = 0.2  # how soon a request is noticed while much happens; else at once, as deaths and signals are
+_SLACK_SECONDS = 0.4  # by so much a turn may come late, or last, without anybody calling it a gap
 _SHARE = 50  # looking at the queue and publishing take a fiftieth of the time at most: a large queue waits longer
 _LONGEST_SECONDS = 3.0  # but never so seldom that status.json counts as old
-_OVERLOOKED_SECONDS = 5.0  # an idle worker needs a tenth of a second to take what is ready
+_OVERLOOKED_SECONDS = 5.0  # an idle worker needs milliseconds to take what is ready
 _STAGES: tuple[Ending, ...] = ("", "finish", "stop")
 _TO_DO: tuple[State, ...] = ("ready", "delayed", "working")
 
 
 class Display(Protocol):
     """Shows a person what happens."""
+
+    shows_time: bool  # how long things last, so that it wants a snapshot each second also when nothing happens
 
     def show(self, picture: snapshot.Snapshot) -> None:
         """Show the newest snapshot."""
@@ -75,12 +81,12 @@ class Coordinator:
         state.create()
         lock = CoordinatorLock(state.coordinator_lock, *own_identity())
         try:
-            with self._signals:
+            with self._signals, contextlib.closing(BellWatch(self._project.queue.bell)) as watch:
                 try:
                     write_wanted(state, self._wanted)
                     self._begin(lock)
                     while not self._is_over():
-                        self._turn()
+                        self._turn(watch)
                         lock.check()
                 finally:
                     self._leave()
@@ -121,21 +127,24 @@ class Coordinator:
 
     # --- one turn -------------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
+    def _turn(self, watch: BellWatch) -> None:
         """Wait for something to happen, look at everything, and do what follows."""
-        ended = self._signals.wait(_TURN_SECONDS, self._crew.descriptors())
+        planned_seconds, bell = self._plan_to_wait(watch)
+        ended = self._signals.wait(planned_seconds, [*bell, *self._crew.descriptors()])
+        watch.drain()
         try:
             heard = self._project.queue.bell.heard()
-            if heard != self._heard:
+            rang = heard != self._heard
+            if rang:
                 self._read_wanted()
             if self._crew.notice_deaths(ended):
                 self._heard, self._not_before = b"", 0.0  # whether work is left is decided on what the dead did last
-            self._crew.look_at_health(self._late_seconds())
+            self._crew.look_at_health(self._late_seconds(planned_seconds))
             news = self._look_at_queue(heard)
             self._decide_ending()
             self._compare()
             if news:
-                self._status.publish(self._crew, self._wanted, self._ending)
+                self._status.publish(self._crew, self._wanted, self._ending, news=rang)
                 now = time.monotonic()
                 self._not_before = now + min(_LONGEST_SECONDS, _SHARE * (now - self._last_turn))
         except OSError as error:  # no descriptors, no room: what was not done is found again by the next look
@@ -143,12 +152,24 @@ class Coordinator:
             if str(error) != self._hindrance:
                 self._hindrance = str(error)
                 self._project.state.record_event("hindered", why=self._hindrance)
-            time.sleep(_TURN_SECONDS)  # what woke us may be there still
+            time.sleep(_BREATH_SECONDS)
 
-    def _late_seconds(self) -> float:
+    def _plan_to_wait(self, watch: BellWatch) -> tuple[float, Sequence[int]]:
+        """Return for how long nothing has to be done unless a signal, a death or the bell wakes us, and what that is.
+
+        Right after a look at the queue, the bell does not wake us: a thousand additions are not a thousand turns.
+        """
+        now = time.monotonic()
+        moment = self._crew.next_look(paused=self._wanted.paused)
+        if now < self._not_before:
+            return max(0.0, min(moment, self._not_before, now + _BUSY_SECONDS) - now), ()
+        look_at = self._status.due if self._heard == self._project.queue.bell.heard() else now
+        return watch.at_most(max(0.0, min(moment, look_at) - now)), watch.descriptors
+
+    def _late_seconds(self, planned_seconds: float) -> float:
         """By how much this turn came late: in that time nobody was watched, and nobody may be blamed for it."""
         before, self._last_turn = self._last_turn, time.monotonic()
-        return max(0.0, self._last_turn - before - 2 * _TURN_SECONDS)
+        return max(0.0, self._last_turn - before - planned_seconds - _SLACK_SECONDS)
 
     def _read_wanted(self) -> None:
         wanted = read_wanted(self._project.state)

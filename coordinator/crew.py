@@ -33,7 +33,9 @@ from .lifecycle import Action, Event, PlaceState
 from .place import Place, Process
 from .target_report import LANDER
 
-_HEALTH_SECONDS = 1.0
+_HEALTH_SECONDS = 5.0  # a beat's usual period; sooner for who may be silent only for a short time
+_LEAST_HEALTH_SECONDS = 1.0
+_LOOK_SECONDS = 0.2  # how soon an end is noticed where there is no pidfd
 _TAKE_BACK_SECONDS = 10.0  # deaths are followed at once; this is for what could not be written then
 _TRY_AGAIN_SECONDS = 5.0
 _GRACE_SECONDS = 15.0  # a worker gives its program ten, then commits what is there
@@ -129,6 +131,19 @@ class Crew:
         watched = (place.process.descriptor for place in self if place.process is not None)
         return [descriptor for descriptor in watched if descriptor is not None]
 
+    def next_look(self, *, paused: bool) -> float:
+        """When there is something to do here, at the latest, if nothing happens (monotonic seconds).
+
+        While paused, no agent is started, whenever the pause of its place is over.
+        """
+        moments = [self._next_health]
+        for place in self:
+            if place.state is PlaceState.WAITING and (place is self.lander or not paused):
+                moments.append(place.resume_at)
+            if place.process is not None and place.process.descriptor is None:
+                moments.append(time.monotonic() + _LOOK_SECONDS)
+        return min(moments)
+
     def notice_deaths(self, readable: Collection[int]) -> bool:
         """Do what follows from every process that has ended, of which `readable` tells; False when none has.
 
@@ -164,7 +179,8 @@ class Crew:
         self._attendance.note_turn(now, late_seconds)
         if now < self._next_health:
             return
-        self._next_health = now + _HEALTH_SECONDS
+        patience_seconds = min(map(self._patience_seconds, self))
+        self._next_health = now + min(_HEALTH_SECONDS, max(_LEAST_HEALTH_SECONDS, patience_seconds / 20))
         if now >= self._next_take_back:
             self._take_back()
         for place in self:

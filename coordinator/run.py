@@ -23,6 +23,8 @@ _OURS = LANDING_BRANCH.partition("/")[0]
 class Lines:
     """Shows one line for each change, for a terminal log or a file."""
 
+    shows_time = False
+
     def __init__(self, events: Path, out: TextIO) -> None:
         self._tail = EventTail(events, from_end=True)
         self._out = out

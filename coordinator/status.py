@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .coordinator import Display
 
 _PUBLISH_SECONDS = 1.0
+_IDLE_SECONDS = 3.0  # the same while nobody works; not so seldom that status.json counts as old
 _USAGE_SECONDS = 10.0  # adding up a tree of processes costs more than all the rest
 _HEALTH: dict[PlaceState, snapshot.Health] = {
     PlaceState.FINISHING: "finishing",
@@ -44,7 +45,7 @@ class StatusWriter:
         self._display = display
         self._holder: Holder | None = None
         self._started = time.monotonic()
-        self._due = 0.0
+        self.due = 0.0  # when the next snapshot is, in monotonic seconds
         self._usage_due = 0.0
         self._usage: dict[int, tuple[float, Usage]] = {}  # by pid: when, and what
         self._cpu_percent: dict[int, float] = {}
@@ -53,15 +54,18 @@ class StatusWriter:
         self._holder = holder
 
     def is_due(self) -> bool:
-        return time.monotonic() >= self._due
+        return time.monotonic() >= self.due
 
-    def publish(self, places: Iterable[Place], wanted: Wanted, ending: Ending) -> None:
-        """Write and show how things stand now."""
-        self._due = time.monotonic() + _PUBLISH_SECONDS
+    def publish(self, places: Iterable[Place], wanted: Wanted, ending: Ending, *, news: bool) -> None:
+        """Write and show how things stand now; `news` is whether the bell rang since the last time."""
+        now = time.monotonic()
         places = list(places)
         self._measure(places)
         state = aggregate.coordinator_state(wanted.paused, ending)
         agents = [self._agent(place) for place in places if place.state is not PlaceState.VACANT]
+        # A claim does not ring: who was idle when the bell rang may be at work a moment later.
+        idle = not news and not self._display.shows_time and all(agent.state == "idle" for agent in agents)
+        self.due = now + (_IDLE_SECONDS if idle else _PUBLISH_SECONDS)
         self._write(agents, self._coordinator(state, wanted.agents))
 
     def end(self) -> None:

@@ -44,6 +44,8 @@ class LiveView:
     `hints` say what the keyboard does, by the coordinator's state.
     """
 
+    shows_time = True
+
     def __init__(
         self,
         console: Console,
