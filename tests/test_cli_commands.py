@@ -23,6 +23,8 @@ from parallel_loop.harness.child import hold_for_life
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.processes import MARK_AGENT, MARK_STATE
 from parallel_loop.harness.project import Project
+from parallel_loop.queue import watching
+from parallel_loop.queue.bell import Bell
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
@@ -285,6 +287,28 @@ def test_doctor_says_what_the_file_system_cannot_do_and_leaves_nothing_there(roo
     failed = {finding["name"] for finding in findings if finding["verdict"] == "fail"}
     assert failed == {"hard links", "locks", "process locks", "disk"}
     assert all(finding["remedy"] for finding in findings if finding["verdict"] == "fail")
+    assert sorted(path.name for path in root.iterdir()) == [".git", "README.md"]
+
+
+def test_doctor_says_how_those_who_wait_are_woken(root: Path, cli: CommandLine) -> None:
+    def waking() -> dict[str, str]:
+        findings = json.loads(cli("doctor", "--json").out)["findings"]
+        return next(finding for finding in findings if finding["name"] == "waking")
+
+    def refuse(number: int) -> None:
+        cli.monkeypatch.setattr(watching, "kernel_source", lambda: (_ for _ in ()).throw(OSError(number, "no")))
+
+    assert waking()["verdict"] == "ok"
+    assert waking()["detail"] in {"by inotify", "by kqueue"}
+    cli.monkeypatch.setattr(Bell, "ring", lambda *_: None)
+    deaf = waking()
+    assert (deaf["verdict"], deaf["remedy"]) == ("warn", "keep the repository on a local disk")
+    for number, remedy in ((errno.EMFILE, "max_user_instances"), (errno.ENOSPC, "max_user_watches"), (1, "nothing")):
+        refuse(number)
+        found = waking()
+        assert found["verdict"] == "warn"
+        assert found["detail"].startswith("by polling: ")
+        assert remedy in found["remedy"]
     assert sorted(path.name for path in root.iterdir()) == [".git", "README.md"]
 
 

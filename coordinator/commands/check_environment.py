@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from ...worktrees.errors import GitError, GitMissing, GitTooOld
 from .. import file_system
 from .findings import Finding, fail, failed_with, ok, warn
 
+_TELL_SECONDS = 1.0  # the kernel needs microseconds
+# By what number the kernel says that a limit of inotify is reached; a shortage of open files has the first, too.
+_REFUSALS = {
+    errno.EMFILE: (
+        "this user has no inotify instance left",
+        "`sysctl fs.inotify.max_user_instances=1024` as root (each worker needs one), or raise `ulimit -n`",
+    ),
+    errno.ENOSPC: (
+        "this user has no inotify watch left",
+        "`sysctl fs.inotify.max_user_watches=524288` as root (each worker needs one)",
+    ),
+}
 _LOW_BYTES, _LEAST_BYTES = 1_000_000_000, 50_000_000  # a worktree for each agent, and logs, grow overnight
 
 
@@ -40,7 +56,31 @@ def check_file_system(directory: Path) -> Iterator[Finding]:
     yield ok("writable", f"{directory} ({file_system.type_of(directory)})")
     for trial in trials:
         yield ok(trial.name, trial.detail) if trial.works else failed_with(trial.name, trial.detail)
+    yield _check_waking(directory)
     yield _check_space(directory)
+
+
+def _check_waking(directory: Path) -> Finding:
+    """Try whether the kernel tells those who wait of a bell in `directory`."""
+    from ...queue.bell import Bell
+    from ...queue.watching import POLL_SECONDS, BellWatch
+
+    cost = f"so whoever waits for work looks every {POLL_SECONDS:g} s"
+    with (
+        tempfile.TemporaryDirectory(prefix=".parallel-loop-probe-", dir=directory) as folder,
+        closing(Bell(Path(folder, "bell"))) as bell,
+        closing(BellWatch(bell)) as watch,
+    ):
+        if watch.refusal is not None:
+            problem = f"the kernel watches no file for us ({watch.refusal.strerror})"
+            other = (problem, "nothing has to be done: it costs a little processor time")
+            problem, remedy = _REFUSALS.get(watch.refusal.errno or 0, other)
+            return warn("waking", f"by polling: {problem}, {cost}", remedy)
+        bell.ring()
+        if select.select(watch.descriptors, (), (), _TELL_SECONDS)[0]:
+            return ok("waking", f"by {watch.way}")
+        problem = f"{watch.way} tells of no changes on this file system"
+    return warn("waking", f"by polling: {problem}, {cost}", "keep the repository on a local disk")
 
 
 def _check_space(directory: Path) -> Finding:
