@@ -42,6 +42,7 @@ filesystems: $(VENV)/installed
 bench: $(VENV)/bench
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/claim_rate.py --page
+	$(BIN)/python benchmarks/waking.py 50 20
 
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
