@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills fencing filesystems bench clean
+.PHONY: demo test check format coverage kills fencing filesystems power bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -37,6 +37,11 @@ fencing: $(VENV)/installed
 # Other file systems, mounted for real in a mount namespace of its own; needs root. FILESYSTEMS="xfs btrfs": some of them.
 filesystems: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -P tests/support/file_systems.py $(FILESYSTEMS)
+
+# Power cuts: of simulated disks by seed, and of real file systems where they can be made and mounted (as root, on Linux).
+power: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python tests/support/power_explore.py $(or $(FROM),0) $(or $(TO),20)
+	PYTHONPATH=tests $(BIN)/python tests/support/power_device.py $(or $(CUTS),5)
 
 # A quarter of an hour on a quiet machine; the second writes docs/performance.md and its plot.
 bench: $(VENV)/bench

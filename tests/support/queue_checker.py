@@ -8,8 +8,11 @@ from pathlib import Path
 BEFORE_A_CLAIM = {None, "released", "answered", "retried"}
 
 
-def read_chains(root: Path) -> dict[str, list[dict[str, object]]]:
-    """Return the records of every item, having checked them; AssertionError says what is wrong."""
+def read_chains(root: Path, *, orphans: bool = False) -> dict[str, list[dict[str, object]]]:
+    """Return the records of every item, having checked them; AssertionError says what is wrong.
+
+    `orphans` allows records without an item: a power cut may leave those of one whose adding had not returned.
+    """
     items: set[str] = set()
     records: dict[str, dict[int, dict[str, object]]] = {}
     for path in (root / "items").glob("*/*"):
@@ -20,7 +23,7 @@ def read_chains(root: Path) -> dict[str, list[dict[str, object]]]:
             items.add(item_id)
         else:
             records.setdefault(item_id, {})[int(suffix)] = content
-    assert set(records) <= items, f"records without an item: {set(records) - items}"
+    assert orphans or set(records) <= items, f"records without an item: {set(records) - items}"
     chains = {}
     for item_id in items:
         numbered = records.get(item_id, {})

@@ -32,10 +32,13 @@ class Step(NamedTuple):
 
 
 @contextmanager
-def watched(before: Callable[[Step], None], after: Callable[[Step, Any], None] | None = None) -> Iterator[None]:
+def watched(
+    before: Callable[[Step], None], after: Callable[[Step, Any], None] | None = None, folder: str = QUEUE_FOLDER
+) -> Iterator[None]:
     """Call `before` right before every durable step in this process, and `after` with its result right after it.
 
-    What `before` raises takes the place of the step; it may also end the process.
+    What `before` raises takes the place of the step; it may also end the process. `folder` is where the code lies
+    whose steps are meant.
     """
     originals = {operation: getattr(os, operation) for operation in OPERATIONS}
 
@@ -45,7 +48,7 @@ def watched(before: Callable[[Step], None], after: Callable[[Step, Any], None] |
         def call(*arguments: Any, **options: Any) -> Any:
             if operation == "open" and not arguments[1] & os.O_CREAT:
                 return original(*arguments, **options)
-            name = _path_of_calls()
+            name = _path_of_calls(folder)
             if name is None:
                 return original(*arguments, **options)
             step = Step(f"{name}:{operation}", operation, arguments)
@@ -66,13 +69,13 @@ def watched(before: Callable[[Step], None], after: Callable[[Step, Any], None] |
             setattr(os, operation, original)
 
 
-def _path_of_calls() -> str | None:
-    """Return the functions of the queue that led here, the outermost first; None when the call is not the queue's."""
+def _path_of_calls(folder: str) -> str | None:
+    """Return the functions below `folder` that led here, the outermost first; None when the call is none of theirs."""
     names = []
     frame = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
-        if code.co_filename.startswith(QUEUE_FOLDER):
+        if code.co_filename.startswith(folder):
             names.append(f"{Path(code.co_filename).stem}.{code.co_name}")
         frame = frame.f_back
     return ">".join(reversed(names)) or None
