@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills fencing filesystems power bench clean
+.PHONY: demo test check format coverage kills torture power fencing filesystems bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -37,6 +37,15 @@ fencing: $(VENV)/installed
 # Other file systems, mounted for real in a mount namespace of its own; needs root. FILESYSTEMS="xfs btrfs": some of them.
 filesystems: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -P tests/support/file_systems.py $(FILESYSTEMS)
+
+# Every operation of the queue killed at every step, every recovery of that as well; then random schedules, by number.
+# Some of them again: make torture FROM=7 TO=8; what fails tells its history.
+# FAULT="shared marker": with a fault of tests/support/faults.py planted.
+torture: export PYTHONPATH := tests
+torture: export PYTHONHASHSEED := 0
+torture: $(VENV)/installed
+	$(if $(FROM)$(TO)$(FAULT),,$(BIN)/python -P tests/support/kill_points.py all)
+	$(BIN)/python -P tests/support/torture.py $(or $(FROM),0) $(or $(TO),10000) "$(FAULT)"
 
 # Power cuts: of simulated disks by seed, and of real file systems where they can be made and mounted (as root, on Linux).
 power: $(VENV)/installed

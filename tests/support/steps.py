@@ -11,7 +11,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any, NamedTuple
 
 from parallel_loop.queue import atomic
@@ -21,6 +23,7 @@ OPERATIONS = (
     *("link", "replace", "rename", "unlink", "rmdir", "mkdir", "fsync", "fdatasync", "sync"),
     *("write", "pwrite", "ftruncate", "open"),
 )
+LOOKS = ("open", "listdir", "lstat", "stat")  # what changes nothing; an `open` that makes no file is one, too
 
 
 class Step(NamedTuple):
@@ -33,20 +36,24 @@ class Step(NamedTuple):
 
 @contextmanager
 def watched(
-    before: Callable[[Step], None], after: Callable[[Step, Any], None] | None = None, folder: str = QUEUE_FOLDER
+    before: Callable[[Step], None],
+    after: Callable[[Step, Any], None] | None = None,
+    folder: str = QUEUE_FOLDER,
+    *,
+    looks: bool = False,
 ) -> Iterator[None]:
     """Call `before` right before every durable step in this process, and `after` with its result right after it.
 
     What `before` raises takes the place of the step; it may also end the process. `folder` is where the code lies
-    whose steps are meant.
+    whose steps are meant. With `looks` the same is done for the calls that only read.
     """
-    originals = {operation: getattr(os, operation) for operation in OPERATIONS}
+    originals = {operation: getattr(os, operation) for operation in {*OPERATIONS, *(LOOKS if looks else ())}}
 
     def wrap(operation: str) -> Callable[..., Any]:
         original = originals[operation]
 
         def call(*arguments: Any, **options: Any) -> Any:
-            if operation == "open" and not arguments[1] & os.O_CREAT:
+            if operation == "open" and not looks and not arguments[1] & os.O_CREAT:
                 return original(*arguments, **options)
             name = _path_of_calls(folder)
             if name is None:
@@ -74,8 +81,14 @@ def _path_of_calls(folder: str) -> str | None:
     names = []
     frame = sys._getframe(2)
     while frame is not None:
-        code = frame.f_code
-        if code.co_filename.startswith(folder):
-            names.append(f"{Path(code.co_filename).stem}.{code.co_name}")
+        name = _name_of(frame.f_code, folder)
+        if name is not None:
+            names.append(name)
         frame = frame.f_back
     return ">".join(reversed(names)) or None
+
+
+@cache
+def _name_of(code: CodeType, folder: str) -> str | None:
+    path = code.co_filename
+    return f"{Path(path).stem}.{code.co_name}" if path.startswith(folder) else None
