@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills torture power fencing filesystems bench clean
+.PHONY: demo test check format coverage kills torture large power fencing filesystems bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -37,6 +37,10 @@ fencing: $(VENV)/installed
 # Other file systems, mounted for real in a mount namespace of its own; needs root. FILESYSTEMS="xfs btrfs": some of them.
 filesystems: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -P tests/support/file_systems.py $(FILESYSTEMS)
+
+# What needs minutes: 100,000 items, long drains, and the protocol explored with more mishaps at once.
+large: $(VENV)/installed
+	$(BIN)/python -m pytest -n 0 -m large $(TESTS)
 
 # Every operation of the queue killed at every step, every recovery of that as well; then random schedules, by number.
 # Some of them again: make torture FROM=7 TO=8; what fails tells its history.

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from parallel_loop.queue import hints
+from parallel_loop.queue.clock import later
 from parallel_loop.queue.healing import heal
-from support.queues import AT_ONCE, Clock, add, an_item, append, drain, end, make_queue, make_taker, states
+from support.queues import AT_ONCE, START, Clock, add, an_item, append, drain, end, make_queue, make_taker, states
 
 
 @pytest.fixture
@@ -37,6 +40,19 @@ def test_an_urgent_item_added_while_3000_wait_is_the_next_to_be_taken(queue) -> 
     assert claim.item.id == "urgent"
     end(queue, taker, claim)
     assert drain(queue, taker) == [f"item-{index:04d}" for index in range(1200, 3000)]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("waiting", [10_000, pytest.param(100_000, marks=pytest.mark.large)])
+def test_an_urgent_item_is_taken_next_however_many_wait(queue, waiting) -> None:
+    queue.add([an_item(f"item-{index:06d}", priority=5 + index % 2) for index in range(waiting)])
+    one, other = make_taker(queue), make_taker(queue, "agent-2")
+    for taker in (one, other, one):
+        assert taker.take().item.priority == 5
+    add(queue, "urgent", priority=0)
+    add(queue, "soon", priority=1)
+    assert [taker.take().item.id for taker in (other, one)] == ["urgent", "soon"]
+    assert other.take().item.id == "item-000006"
 
 
 def test_a_retried_item_keeps_its_age_even_in_a_full_bucket(queue, monkeypatch) -> None:
@@ -151,6 +167,26 @@ def test_a_delayed_item_is_taken_when_it_is_due_and_not_before(queue, clock) -> 
     again = other.take()
     assert again is not None
     assert again.attempt == 2
+
+
+def test_of_many_delayed_items_all_that_are_due_are_taken_in_order_and_no_other(queue, clock) -> None:
+    chance = random.Random(1)
+    queue.add([an_item(f"i{index:02d}", priority=index % 3) for index in range(60)])
+    taker, other = make_taker(queue), make_taker(queue, "agent-2")
+    due = {}
+    for claim in list(iter(taker.take, None)):
+        due[claim.item.id] = later(START, 3600 + 10 * chance.randrange(10))
+        end(queue, taker, claim, "released", not_before=due[claim.item.id])
+    clock.advance(3595)  # five seconds off whatever is due, as each look at the clock takes a millisecond
+    taken = set()
+    while len(taken) < len(due):
+        clock.advance(10 * chance.randrange(3))
+        now = queue.now()
+        expected = sorted(
+            (name for name in due if due[name] <= now and name not in taken), key=lambda n: (int(n[1:]) % 3, n)
+        )
+        assert [claim.item.id for claim in iter(chance.choice([taker, other]).take, None)] == expected
+        taken.update(expected)
 
 
 def test_each_delayed_item_comes_at_its_own_time(queue, clock) -> None:

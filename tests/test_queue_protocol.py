@@ -42,6 +42,19 @@ def test_no_order_of_steps_breaks_a_rule_and_each_leaves_a_way_to_the_end(
     assert made == set(machine.steps) - never_made
 
 
+@pytest.mark.large
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "chances",
+    [DEATHS._replace(cancels=1), CALM._replace(misjudged=1, cancels=1), CALM._replace(misjudged=1, releases=1)],
+    ids=["deaths and cancels", "late owners and cancels", "late owners and failures"],
+)
+def test_the_rules_hold_with_more_mishaps_in_one_run(chances) -> None:
+    explored = explore(Protocol(chances, healing=bool(chances.misjudged)))
+    assert explored.problem is None, explored
+    assert len(explored.states) > 390_000
+
+
 @pytest.mark.parametrize(
     ("mutant", "chances", "problem"),
     [
