@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parallel_loop.queue import hints
+from parallel_loop.queue import hints, requests
+from parallel_loop.queue.adding import InvalidItem
 from parallel_loop.queue.clock import later
 from parallel_loop.queue.healing import heal, take_back_from_the_dead
 from parallel_loop.queue.records import Entry
@@ -40,6 +41,7 @@ class Modelled:
     attempts: int = 0
     failures: int = 0
     due: str = START
+    for_review: bool = False
     taker: int | None = None  # who holds it; None also for the claims of the dead
 
     def move(self, kind: str) -> None:
@@ -122,10 +124,29 @@ class QueueAgainstModel(RuleBasedStateMachine):
             name = f"item-{len(self.items)}"
             priority = data.draw(st.sampled_from([0, 5, 9]))
             role = data.draw(st.sampled_from([None, None, "narrow", "wide"]))
-            waits_for = tuple(data.draw(after)) + ((new[-1].id,) if new and data.draw(st.booleans()) else ())
+            waits_for = tuple(data.draw(after))
+            following = f"item-{len(self.items) + 1}"  # in a list an item may also wait for one that stands below it
+            neighbour = data.draw(st.sampled_from(["none", "before", "below"]))
+            if new and neighbour == "before" and new[-1].id not in waits_for and name not in new[-1].after:
+                waits_for += (new[-1].id,)
+            elif len(new) + 1 < count and neighbour == "below":
+                waits_for += (following,)
             new.append(an_item(name, priority=priority, role=role, after=waits_for))
             self.items[name] = Modelled(name, (priority, len(self.items)), waits_for, role)
         self.queue.add(new)
+
+    @precondition(lambda self: self.items)
+    @rule(data=st.data(), problem=st.sampled_from(["circle", "twice", "missing"]))
+    def add_what_does_not_fit(self, data: st.DataObject, problem: str) -> None:
+        """An import is refused whole."""
+        old = data.draw(st.sampled_from(sorted(self.items)))
+        bad = {
+            "circle": [an_item("bad-1", after=("bad-2",)), an_item("bad-2", after=("bad-1",))],
+            "twice": [an_item("bad-1"), an_item(old)],
+            "missing": [an_item("bad-1"), an_item("bad-2", after=("nowhere",))],
+        }[problem]
+        with pytest.raises(InvalidItem):
+            self.queue.add(bad)
 
     @rule(who=st.integers(0, TAKERS - 1), seconds=st.sampled_from([0.01, 0.01, 6.0, 30.0]))
     def take(self, who: int, seconds: float) -> None:
@@ -142,9 +163,20 @@ class QueueAgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(
         data=st.data(),
-        kind=st.sampled_from(["done", "done", "fail", "fail", "fail", "released", "waiting", "landing", "cancelled"]),
+        kind=st.sampled_from(
+            ["done", "done", "fail", "fail", "fail", "released", "waiting", "review", "landing", "cancelled"]
+        ),
     )
     def end(self, data: st.DataObject, kind: str) -> None:
+        self.end_one(data, kind)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), kind=st.sampled_from(["waiting", "review"]))
+    def hand_to_a_person(self, data: st.DataObject, kind: str) -> None:
+        item = self.end_one(data, kind)
+        self.ask(item, data.draw(st.sampled_from(["approve", "approve", "answer", "retry"])))
+
+    def end_one(self, data: st.DataObject, kind: str) -> Modelled:
         place = data.draw(st.integers(0, len(self.held) - 1))
         _, taker, claim = self.held.pop(place)
         item = self.items[claim.item.id]
@@ -154,13 +186,37 @@ class QueueAgainstModel(RuleBasedStateMachine):
             ending = POLICY.after_failure(claim.entry, record(self.queue, "failed"))
             due = ending.not_before or START
         else:
-            ending, due = record(self.queue, kind, counted=False), START
+            fields = {"kind": "waiting", "outcome": kind} if kind == "review" else {"kind": kind}
+            ending, due = record(self.queue, counted=False, **fields), START
         assert taker.end(claim, ending) == valid
         if valid and kind == "fail":
             self.fail(item)
             item.due = due
         elif valid:
-            item.move(kind)
+            item.move("waiting" if kind == "review" else kind)
+            item.for_review = kind == "review"
+        return item
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        """A worker lets go of a claim that is not its own any more; of one that is, it never does."""
+        lost = [held for held in self.held if len(self.items[held[2].item.id].kinds) > len(held[2].entry.records)]
+        if lost:
+            held = data.draw(st.sampled_from(lost))
+            assert not held[1].holds(held[2])
+            held[1].forget(held[2])
+            self.held.remove(held)
+
+    @rule(who=st.integers(0, TAKERS - 1), seconds=st.sampled_from([0.01, 30.0]), promoted=st.booleans())
+    def look(self, who: int, seconds: float, promoted: bool) -> None:
+        """Others may find out that delayed items are due, and a look ahead takes nothing."""
+        self.clock.advance(seconds)
+        if promoted:
+            self.queue.promote_due()
+        ready = [item for item in self.items.values() if self.state(item) == "ready"]
+        hint = self.takers[who].peek()
+        assert hint is not None or not ready
 
     @rule(who=st.integers(0, TAKERS - 1))
     def kill(self, who: int) -> None:
@@ -209,6 +265,31 @@ class QueueAgainstModel(RuleBasedStateMachine):
             item.move(kind)
             item.failures += kind == "released"  # a landing that came to nothing
             self.seen.append(entry)
+
+    @precondition(lambda self: self.items)
+    @rule(data=st.data(), request=st.sampled_from(["cancel", "retry", "answer", "approve", "approve"]))
+    def request(self, data: st.DataObject, request: str) -> None:
+        """What people ask for is done exactly when the item's state allows it."""
+        waiting = [item.name for item in self.items.values() if self.state(item) == "waiting"]
+        item = self.items[data.draw(st.sampled_from(waiting or sorted(self.items)))]
+        self.ask(item, request)
+
+    def ask(self, item: Modelled, request: str) -> None:
+        last = item.kinds[-1] if item.kinds else ""
+        allowed, kind = {
+            "cancel": (last not in {"done", "cancelled"}, "cancelled"),
+            "retry": (last in {"failed", "cancelled", "released"}, "retried"),
+            "answer": (last == "waiting", "answered"),
+            "approve": (last == "waiting" and item.for_review, "landing"),
+        }[request]
+        ask = getattr(requests, request)
+        arguments = (self.queue, item.name, *(["go on"] if request == "answer" else []))
+        if allowed:
+            ask(*arguments)
+            item.move(kind)
+        else:
+            with pytest.raises(requests.Refused):
+                ask(*arguments)
 
     @precondition(lambda self: self.seen)
     @rule(data=st.data())
