@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from pathlib import Path
 
 from .records import PRIORITIES
@@ -26,6 +27,7 @@ class Bell:
         self.path = str(path)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         self._file = os.fstat(self._descriptor)
+        self.close = weakref.finalize(self, os.close, self._descriptor)  # also of a queue that nobody needs any more
 
     def fileno(self) -> int:
         return self._descriptor
@@ -71,6 +73,3 @@ class Bell:
     def changed(before: bytes, after: bytes) -> list[int]:
         """Return what rang between two calls of the same kind."""
         return [which for which in range(ANYTHING + 1) if Bell.number(before, which) != Bell.number(after, which)]
-
-    def close(self) -> None:
-        os.close(self._descriptor)

@@ -92,7 +92,9 @@ class Chain:
             won = atomic.link_once(files.file_of(data), target)
             if won and self._durable:
                 atomic.sync_directory(os.path.dirname(target))  # noqa: PTH120 (text, see Layout)
-        return won and self._keeps(item_id, target)
+        return won and (
+            os.path.lexists(self._layout.item(item_id)) or self._was_packed(item_id, number, record, target)
+        )
 
     def claim(self, item_id: str, number: int, marker: str) -> bool:
         """Make record `number` a claim by the owner of `marker`; False when that number is taken.
@@ -107,12 +109,14 @@ class Chain:
                 raise
             return False
 
-    def _keeps(self, item_id: str, record: str) -> bool:
-        """Withdraw a record that was just made where `tidy` had taken the item away: its number was free again."""
-        if os.path.lexists(self._layout.item(item_id)):
-            return True
-        remove(record)
-        return False
+    def _was_packed(self, item_id: str, number: int, record: Record, path: str) -> bool:
+        """Tell whether the record that was just made is in the item's pack; if not, withdraw it.
+
+        The item is there no more. Tidying took it away either before, and the number was free again, or since then.
+        """
+        remove(path)
+        packed = self._packs.find(item_id)
+        return packed is not None and packed.records[number - 1 : number] == (record,)
 
     def withdraw(self, item_id: str, number: int) -> None:
         """Remove a claim that was just made on an item that is there no more."""
@@ -121,6 +125,10 @@ class Chain:
     def has_item(self, item_id: str) -> bool:
         """Tell whether that id is taken, by an item of whatever state. Raises Unreadable for a damaged pack."""
         return is_id(item_id) and (os.path.lexists(self._layout.item(item_id)) or self._packs.find(item_id) is not None)
+
+    def has_own_files(self, item_id: str) -> bool:
+        """Tell whether the item is there, and in no pack yet."""
+        return os.path.lexists(self._layout.item(item_id))
 
     def is_done(self, item_id: str) -> bool:
         """Tell whether the item is done; one that cannot be read is not."""

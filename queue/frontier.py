@@ -8,6 +8,7 @@ again without it.
 from __future__ import annotations
 
 import os
+import weakref
 import zlib
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Frontier:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
 
     def read(self, priority: int, ring: bytes) -> str:
         """Return a text such that all names of `priority` below it were claimed since `ring`; "" when none is known."""
@@ -34,6 +36,3 @@ class Frontier:
         """Note that nothing before `name` is left of what was offered before `ring`."""
         start = name.encode()[:_NAME].ljust(_NAME, b"\0")
         os.pwrite(self._descriptor, ring + zlib.crc32(start).to_bytes(_CHECK) + start, priority * _SIZE)
-
-    def close(self) -> None:
-        os.close(self._descriptor)

@@ -121,7 +121,7 @@ class Queue:
     def _finish_import(self, path: Path, items: Sequence[Item]) -> None:
         """Put the items of an import where they belong, as far as an earlier try has not done so."""
         self.chain.create_items(items)
-        self._make_hints(items)
+        self._make_hints([item for item in items if self.chain.has_own_files(item.id)])
         remove(path)
 
     def _make_hints(self, items: Iterable[Item]) -> None:

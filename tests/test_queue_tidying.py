@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallel_loop.queue import packing, tidying
+from parallel_loop.queue import atomic, packing, store, tidying
 from parallel_loop.queue.adding import InvalidItem
 from parallel_loop.queue.atomic import Unreadable
 from parallel_loop.queue.healing import heal
@@ -274,3 +274,38 @@ def read_chains_of_items_that_are_there(queue: Queue) -> None:
         assert {f"{item_id}.1", f"{item_id}.2"} <= set(own_files(queue))
     if not own_files(queue):
         assert read_chains(queue.layout.root) == {}
+
+
+@pytest.mark.parametrize("how", [end, lambda _queue, taker, claim: taker.complete(claim)])
+def test_a_worker_whose_outcome_was_packed_before_it_looked_is_told_that_it_counts(queue, monkeypatch, how) -> None:
+    add(queue, "a")
+    taker = make_taker(queue)
+    claim = taker.take()
+    real = atomic.link_once
+
+    def link_then_tidy(source: str, target: str) -> bool:
+        won = real(source, target)
+        if target == queue.layout.record("a", 2):
+            monkeypatch.undo()
+            assert tidy(queue) == 1
+        return won
+
+    monkeypatch.setattr(atomic, "link_once", link_then_tidy)
+    assert how(queue, taker, claim)
+    assert own_files(queue) == []
+    assert queue.is_done("a")
+
+
+def test_an_import_that_is_finished_late_does_not_bring_back_what_was_packed(queue, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "remove", lambda path: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            queue.add([an_item("a"), an_item("b")])
+    monkeypatch.setattr(Queue, "_finish_import", lambda *_: None)  # nobody adds until both are done and packed
+    assert drain(queue, make_taker(queue)) == ["a", "b"]
+    assert tidy(queue) == 2
+    monkeypatch.undo()
+    heal(queue, AT_ONCE)
+    assert names_in(queue.layout.imports) == []
+    assert own_files(queue) == []
+    assert drain(queue, make_taker(queue)) == []
