@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from parallel_loop.queue.markers import Owner
-from parallel_loop.queue.records import Item, Record
+from parallel_loop.queue.records import Item
 from parallel_loop.queue.store import Queue
 from parallel_loop.queue.taking import Claim, Taker
 
@@ -73,12 +73,11 @@ def _item(payload: str) -> Item:
 
 
 class _ParallelLoopStation:
-    """Each outcome says when, who and what, as a worker's does; nothing is left out for the sake of speed."""
+    """Says no more of an outcome than the others can: that it is done, when, and by whom."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._agent = f"agent-{os.getpid()}"
-        self._taker = Taker(queue, Owner(self._agent, os.getpid()))
+        self._taker = Taker(queue, Owner(f"agent-{os.getpid()}", os.getpid()))
 
     def put(self, payload: str) -> None:
         self._queue.add([_item(payload)])
@@ -88,7 +87,4 @@ class _ParallelLoopStation:
         return None if claim is None else (claim, claim.item.prompt)
 
     def complete(self, token: Claim) -> bool:
-        now = self._queue.now()
-        return self._taker.end(
-            token, Record(kind="done", at=now, agent=self._agent, outcome="done", started_at=token.started_at)
-        )
+        return self._taker.complete(token)

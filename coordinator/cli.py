@@ -42,6 +42,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "approve": "decide:approve",
         "reject": "decide:reject",
     },
+    "Tidy up": {"tidy": "tidy:tidy"},
     "For programs and tests": {"ask": "ask:ask", "contention": "contention:contention"},
 }
 COMMANDS = {name: place for section in _SECTIONS.values() for name, place in section.items()}

@@ -92,9 +92,7 @@ class Chain:
             won = atomic.link_once(files.file_of(data), target)
             if won and self._durable:
                 atomic.sync_directory(os.path.dirname(target))  # noqa: PTH120 (text, see Layout)
-        return won and (
-            os.path.lexists(self._layout.item(item_id)) or self._was_packed(item_id, number, record, target)
-        )
+        return won and (atomic.exists(self._layout.item(item_id)) or self._was_packed(item_id, number, record, target))
 
     def claim(self, item_id: str, number: int, marker: str) -> bool:
         """Make record `number` a claim by the owner of `marker`; False when that number is taken.
@@ -102,8 +100,12 @@ class Chain:
         Not flushed: a power cut ends the owner too, and then a lost claim is as good as a released one. The caller
         reads the item next; when there is none any more, it calls `withdraw`.
         """
+        record = self._layout.record(item_id, number)
+        if atomic.link_new(marker, record):
+            return True
         try:
-            return atomic.link_once(marker, self._layout.record(item_id, number))
+            # It may be the same marker's link of long ago, which a hint now leads to again.
+            return atomic.link_once(marker, record) and not self.has_record(item_id, number + 1)
         except FileNotFoundError:  # a hint for an item that does not exist
             if not os.path.lexists(marker):
                 raise
@@ -124,11 +126,11 @@ class Chain:
 
     def has_item(self, item_id: str) -> bool:
         """Tell whether that id is taken, by an item of whatever state. Raises Unreadable for a damaged pack."""
-        return is_id(item_id) and (os.path.lexists(self._layout.item(item_id)) or self._packs.find(item_id) is not None)
+        return is_id(item_id) and (atomic.exists(self._layout.item(item_id)) or self._packs.find(item_id) is not None)
 
     def has_own_files(self, item_id: str) -> bool:
         """Tell whether the item is there, and in no pack yet."""
-        return os.path.lexists(self._layout.item(item_id))
+        return atomic.exists(self._layout.item(item_id))
 
     def is_done(self, item_id: str) -> bool:
         """Tell whether the item is done; one that cannot be read is not."""
@@ -148,7 +150,7 @@ class Chain:
 
     def is_ours(self, item_id: str, number: int) -> bool:
         """True while nothing follows record `number`, which the caller made; tidying takes all records away at once."""
-        return not self.has_record(item_id, number + 1) and os.path.lexists(self._layout.item(item_id))
+        return not self.has_record(item_id, number + 1) and atomic.exists(self._layout.item(item_id))
 
     def allows_claim(self, item_id: str, number: int) -> bool:
         """Tell whether a claim may become record `number`, as far as the record before it can tell."""
@@ -175,7 +177,7 @@ class Chain:
         if item is None:
             return None
         entry = Entry(item, self.read_records(item_id, known))
-        if entry.last_is("done") or os.path.lexists(self._layout.item(item_id)):
+        if entry.last_is("done") or atomic.exists(self._layout.item(item_id)):
             return entry
         return None  # it was packed while its records were read, and some were gone by then
 

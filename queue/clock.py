@@ -14,8 +14,8 @@ def utc_now() -> str:
 
 
 def to_tick(text: str) -> str:
-    """Return the beginning of the hundredth of a second in which a recorded time lies."""
-    return f"{text[:-5]}0000Z"
+    """Return the beginning of the tenth of a second in which a recorded time lies."""
+    return f"{text[:-6]}00000Z"
 
 
 def to_text(moment: datetime) -> str:

@@ -25,6 +25,7 @@ class Folder:
     def __init__(self, path: str) -> None:
         self.path = path
         self.lengths: dict[str, int] = {}
+        self.touched: set[str] = set()  # those with records
         self.orphans: set[str] = set()  # of whom there are records, but no item
         self.foreign: list[str] = []
         self._changed_at: int | None = None
@@ -35,25 +36,23 @@ class Folder:
         if changed_at is not None and changed_at == self._changed_at:
             return False
         self._changed_at = changed_at
-        lengths: dict[str, int] = {}
-        records: dict[str, int] = {}
-        self.foreign = []
         try:
             names = os.listdir(self.path)  # noqa: PTH208 (names are what we want, and there may be many)
         except (FileNotFoundError, NotADirectoryError):
             names = []
-        for name in names:
-            if name.endswith(".json"):
-                lengths[name[:-5]] = 0
-                continue
+        lengths = dict.fromkeys([name[:-5] for name in names if name.endswith(".json")], 0)
+        records: dict[str, int] = {}
+        self.foreign = []
+        for name in names if len(names) > len(lengths) else ():
             parsed = parse_name(name)
-            if parsed is None or parsed[1] is None:
+            if parsed is None:
                 self.foreign.append(name)
-            else:
+            elif parsed[1] is not None:
                 records[parsed[0]] = max(parsed[1], records.get(parsed[0], 0))
         self.orphans = records.keys() - lengths.keys()
         lengths.update((item_id, length) for item_id, length in records.items() if item_id in lengths)
         self.lengths = lengths
+        self.touched = records.keys() & lengths.keys()
         return True
 
     def forget(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 _RING = 8  # bytes of the bell's number
 _CHECK = 4  # bytes of the checksum: a reader may see half of a concurrent write
 _NAME = 52  # bytes of a hint's name: its priority, its time and most of its id
+_END = b"\x7f"  # after every character of a name
 _SIZE = _RING + _CHECK + _NAME
 
 
@@ -26,13 +27,14 @@ class Frontier:
         self.close = weakref.finalize(self, os.close, self._descriptor)
 
     def read(self, priority: int, ring: bytes) -> str:
-        """Return a text such that all names of `priority` below it were claimed since `ring`; "" when none is known."""
+        """Return a text: all names of `priority` before it were claimed since `ring`; "" when none is known."""
         data = os.pread(self._descriptor, _SIZE, priority * _SIZE)
         if data[:_RING] != ring or zlib.crc32(data[_RING + _CHECK :]).to_bytes(_CHECK) != data[_RING : _RING + _CHECK]:
             return ""
         return data[_RING + _CHECK :].rstrip(b"\0").decode(errors="replace")
 
     def advance(self, priority: int, ring: bytes, name: str) -> None:
-        """Note that nothing before `name` is left of what was offered before `ring`."""
-        start = name.encode()[:_NAME].ljust(_NAME, b"\0")
+        """Note that `name`, and all before it that was offered before `ring`, is claimed."""
+        # A name that is there as a whole is before the mark behind it; one that is cut is not before its own beginning.
+        start = (name.encode() + _END)[:_NAME].ljust(_NAME, b"\0")
         os.pwrite(self._descriptor, ring + zlib.crc32(start).to_bytes(_CHECK) + start, priority * _SIZE)

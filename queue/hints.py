@@ -18,8 +18,9 @@ from .atomic import StrPath
 from .layout import Layout
 from .records import Item
 
-BUCKET_SIZE = 1000  # names in one ready directory: listing it again after every ring stays cheap
+BUCKET_SIZE = 100  # names in one ready directory: listing it again after every ring stays cheap
 _SEPARATOR = "~"  # in no id, role or time
+_NO_FIRST_DIGIT = ("", "0")
 _MOST_TAILS = 1000  # buckets whose fill is remembered
 _MOST_TRIES = 20  # somebody would have to remove the bucket between two calls every single time
 
@@ -49,10 +50,14 @@ class Hint(NamedTuple):
         """Read a hint's name; None for a name that is no hint."""
         try:
             priority, age, item_id, number, role = name.split(_SEPARATOR)
-            hint = cls(int(priority), age, item_id, int(number), role)
         except ValueError:
             return None
-        return hint if hint.name == name and hint.number > 0 else None
+        if len(priority) != 1 or number[:1] in _NO_FIRST_DIGIT or not (priority + number).isdigit():
+            return None
+        try:
+            return cls(int(priority), age, item_id, int(number), role)
+        except ValueError:  # digits that are none of ours
+            return None
 
 
 class _Tail(NamedTuple):
@@ -146,7 +151,8 @@ class Hints:
         self._name(item_id, f"{folder}/{item_id}")
 
     def dependents(self, dependency: str) -> list[str]:
-        return list_names(f"{self._layout.dependents}/{dependency}")
+        folder = f"{self._layout.dependents}/{dependency}"
+        return list_names(folder) if atomic.exists(folder) else []  # mostly nobody waits, which is quicker to ask
 
     def _name(self, item_id: str, path: str) -> None:
         atomic.link_once(self._layout.item(item_id), path)

@@ -65,11 +65,11 @@ class Layout:
 
 
 def shard(item_id: str) -> str:
-    """Spread items over 256 directories: two processes that link into one directory wait for each other.
+    """Spread items over 1024 directories: two processes that link into one directory wait for each other.
 
     `A` and `a` share one, so that a file system that ignores case shows the one to whoever is about to add the other.
     """
-    return f"{zlib.crc32(item_id.lower().encode()) & 0xFF:02x}"
+    return f"{zlib.crc32(item_id.lower().encode()) & 0x3FF:03x}"
 
 
 def parse_name(name: str) -> tuple[str, int | None] | None:

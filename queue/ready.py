@@ -39,6 +39,8 @@ class ReadyView:
         self._heard = b""
         self._buckets: dict[int, list[str]] = {}
         self._names: dict[tuple[int, str], list[str]] = {}  # in reverse, so that the first is cheap to drop
+        self._filled: list[int] | None = None  # priorities with buckets
+        self._rings = [b""] * (LOWEST_PRIORITY + 1)
         self._crowded = False  # others take here too, so their frontier is worth a look
         self._trusted = False  # the frontier was heeded since the last listing
 
@@ -50,6 +52,7 @@ class ReadyView:
     def _list_again(self) -> None:
         self._buckets.clear()
         self._names.clear()
+        self._filled = None
         self._crowded = self._trusted = False
 
     def peek(self) -> Hint | None:
@@ -58,20 +61,24 @@ class ReadyView:
 
     def first(self, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
         """Offer ready items, with the paths of their hints, to `attempt` in taking order until it takes one."""
-        for priority in _ALL_PRIORITIES:
-            if self._listed_buckets(priority):
-                taken = self._first_of(priority, attempt)
-                if taken is not None:
-                    return taken
+        if self._filled is None:
+            self._filled = [priority for priority in _ALL_PRIORITIES if self._listed_buckets(priority)]
+        for priority in self._filled:
+            taken = self._first_of(priority, attempt)
+            if taken is not None:
+                return taken
         if self._trusted:  # what the frontier hid is looked at before anybody is told that there is nothing
             self._list_again()
             return self.first(attempt)
         return None
 
     def _first_of(self, priority: int, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
-        ring = Bell.number(self._heard, priority).ljust(8, b"\0")
+        ring = self._rings[priority]
         passed_over = False
-        for bucket in tuple(self._listed_buckets(priority)):
+        buckets = self._buckets[priority]
+        place = 0
+        while place < len(buckets):
+            bucket = buckets[place]
             folder = f"{self._ready}/{priority}/{bucket}"
             names = self._listed_names(priority, bucket)
             if self._crowded and not passed_over:
@@ -89,14 +96,17 @@ class ReadyView:
                     continue
                 del names[index]
                 if answer is Answer.TAKEN:
-                    if not passed_over:  # else others who may take that item would never see it
+                    # What was passed over must stay to be seen by others, and who was delayed must not go back.
+                    if not passed_over and not (self._crowded and name < self._frontier.read(priority, ring)):
                         self._frontier.advance(priority, ring, name)
                     return hint
                 if answer is Answer.LOST and not passed_over:
                     self._crowded = True
                     self._skip_claimed(names, priority, ring)
                     index = len(names)
-            if not names:
+            if names:
+                place += 1
+            else:
                 self._drop_bucket(priority, bucket, folder)
         return None
 
@@ -116,6 +126,8 @@ class ReadyView:
             for bucket in self._buckets.pop(priority, ()):
                 self._names.pop((priority, bucket), None)
         self._heard = heard
+        self._rings = [Bell.number(heard, priority).ljust(8, b"\0") for priority in _ALL_PRIORITIES]
+        self._filled = None
         self._crowded = False
         return DELAYED in changed
 
@@ -126,10 +138,10 @@ class ReadyView:
         return found
 
     def _listed_names(self, priority: int, bucket: str) -> list[str]:
-        key = (priority, bucket)
-        if key not in self._names:
-            self._names[key] = list_names(f"{self._ready}/{priority}/{bucket}")[::-1]
-        return self._names[key]
+        names = self._names.get((priority, bucket))
+        if names is None:
+            names = self._names[priority, bucket] = list_names(f"{self._ready}/{priority}/{bucket}")[::-1]
+        return names
 
     def _drop_bucket(self, priority: int, bucket: str, folder: str) -> None:
         """Forget a bucket in which nothing is left for us, and remove it when it is empty for everybody."""
@@ -157,8 +169,6 @@ def untouched_ready(layout: Layout) -> set[str]:
     found: set[str] = set()
     for priority in list_names(layout.ready):
         for bucket in list_names(layout.ready / priority):
-            for name in list_names(f"{layout.ready}/{priority}/{bucket}"):
-                parts = name.split("~")  # as Hint.parse, which takes ten times as long
-                if len(parts) == 5 and parts[3] == "1":
-                    found.add(parts[2])
+            parts = [name.split("~") for name in list_names(f"{layout.ready}/{priority}/{bucket}")]
+            found.update([part[2] for part in parts if len(part) == 5 and part[3] == "1"])  # as Hint.parse, but quicker
     return found

@@ -57,15 +57,13 @@ class Survey:
         self._see_packs()
 
     def _read_new(self, folder: Folder, ready: set[str]) -> None:
-        for item_id, length in folder.lengths.items():
-            if item_id in self.done or (length == 0 and item_id in self._untouched):
-                continue
+        new = {item_id for item_id in folder.lengths.keys() - self._untouched if item_id not in self.done}
+        new |= {item_id for item_id in folder.touched if item_id in self._untouched}
+        untouched = (new & ready) - folder.touched - self._entries.keys() - self._unreadable.keys()
+        self._untouched |= untouched
+        for item_id in new - untouched:
             known = self._entries.get(item_id)
-            if known is not None and len(known.records) >= length:
-                continue
-            if length == 0 and item_id in ready and item_id not in self._unreadable:
-                self._untouched.add(item_id)
-            else:
+            if known is None or len(known.records) < folder.lengths[item_id]:
                 self._read(item_id, known, folder)
         for item_id in folder.orphans:
             self._find_orphan(item_id)

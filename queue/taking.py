@@ -75,14 +75,15 @@ class Taker:
                 queue.chain.withdraw(hint.id, hint.number)
                 self._let_go(hint.id, hint.number)
                 return None
-            known = (self._marker.record,) if hint.number == 1 else ()  # what we have just linked there
-            entry = Entry(item, queue.chain.read_records(hint.id, known))
+            if hint.number == 1:
+                return Claim(Entry(item, (self._marker.record,)), started_at)
+            entry = Entry(item, queue.chain.read_records(hint.id))
         except Unreadable as error:
             self._set_aside(hint, Record(kind="failed", at=started_at, outcome="unreadable", why=str(error)))
             return None
         if len(entry.records) == hint.number:
             return Claim(entry, started_at)
-        self._let_go(hint.id, hint.number)  # it has ended: cancelled just now, or it was a claim of ours long ago
+        self._let_go(hint.id, hint.number)  # ended between the claim and this look: cancelled
         return None
 
     def peek(self) -> Hint | None:
@@ -186,7 +187,7 @@ class Taker:
     def complete(self, claim: Claim) -> bool:
         """End the attempt as done, with nothing more to tell; False when the claim is not ours any more.
 
-        Its times are exact to a hundredth of a second: what is completed within one is one file, linked many times.
+        Its times are exact to a tenth of a second: what is completed within one is one file, linked many times.
         """
         agent, started_at, at = self._marker.owner.agent, to_tick(claim.started_at), to_tick(self._queue.now())
         record = Record(kind="done", at=at, agent=agent, outcome="done", started_at=started_at)

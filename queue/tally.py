@@ -24,7 +24,12 @@ class Tally:
         return item_id in self._own
 
     def __len__(self) -> int:
-        return len(self._own) + sum(header.items for header in self._headers.values()) - self._twice
+        return len(self._own) + self.packed - self._twice
+
+    @property
+    def packed(self) -> int:
+        """How many are in packs."""
+        return sum(header.items for header in self._headers.values())
 
     def add(self, entry: Entry) -> None:
         """Count an item whose last record says that it is done."""

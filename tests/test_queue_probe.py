@@ -282,7 +282,7 @@ def blind_to_case(tmp_path, monkeypatch):
         honest = getattr(os, operation)
         return lambda *arguments, **options: honest(*map(seen, arguments), **options)
 
-    for operation in ("link", "open", "lstat", "mkdir", "listdir", "unlink", "rename", "replace", "rmdir"):
+    for operation in ("access", "link", "open", "lstat", "mkdir", "listdir", "unlink", "rename", "replace", "rmdir"):
         monkeypatch.setattr(os, operation, blind(operation))
 
 

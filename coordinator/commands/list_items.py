@@ -11,9 +11,10 @@ from .caller import Caller, write_json
 
 @click.command("list", short_help="List the items")
 @click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these. May be repeated.")
+@click.option("--all", "packed", is_flag=True, help="Also those that `tidy` has packed.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
 @click.pass_obj
-def list_items(caller: Caller, states: tuple[str, ...], as_json: bool) -> None:
+def list_items(caller: Caller, states: tuple[str, ...], packed: bool, as_json: bool) -> None:
     """List the items in the order of adding, one on each line, and how many there are in each state.
 
     A terminal gets what fits its width, a pipe gets whole lines.
@@ -24,11 +25,15 @@ def list_items(caller: Caller, states: tuple[str, ...], as_json: bool) -> None:
     """
     survey = Survey(caller.project().queue)
     survey.refresh()
+    asks_for_all = not states or bool({"ready", "done"} & set(states))
+    entries = survey.all_entries(packed=packed) if asks_for_all else survey.entries()
     rows = [
         item_row(entry, survey.state(entry), [name for name in entry.item.after if not survey.is_done(name)])
-        for entry in survey.all_entries()
+        for entry in entries
     ]
     rows = [row for row in rows if not states or row.state in states]
+    if survey.done.packed and not packed and (not states or "done" in states):
+        click.echo(f"parallel-loop: {survey.done.packed} more are done and packed; `list --all` shows them", err=True)
     if survey.damage:
         count = len(survey.damage)
         click.echo(f"parallel-loop: {count} files of the queue cannot be read; see `parallel-loop doctor`", err=True)
