@@ -1,7 +1,7 @@
 """Where the queue keeps what, and how it is called.
 
-    items/4f/fix-login.json     the item, written once
-    items/4f/fix-login.1        its chain: record 1, record 2, …, each written once
+    items/14f/fix-login.json    the item, written once
+    items/14f/fix-login.1       its chain: record 1, record 2, …, each written once
     ready/5/<bucket>/<hint>     hints (further names of items): takable ones in taking order, by priority
     delayed/ after/ landing/    hints: not due yet, waiting for another item, handed over
     workers/                    of every worker process its marker, and a note of what it holds; locked while it lives

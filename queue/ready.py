@@ -41,6 +41,7 @@ class ReadyView:
         self._names: dict[tuple[int, str], list[str]] = {}  # in reverse, so that the first is cheap to drop
         self._filled: list[int] | None = None  # priorities with buckets
         self._rings = [b""] * (LOWEST_PRIORITY + 1)
+        self._passed_over = False  # an item of this priority, in this look
         self._crowded = False  # others take here too, so their frontier is worth a look
         self._trusted = False  # the frontier was heeded since the last listing
 
@@ -73,48 +74,64 @@ class ReadyView:
         return None
 
     def _first_of(self, priority: int, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
-        ring = self._rings[priority]
-        passed_over = False
+        self._passed_over = False
         buckets = self._buckets[priority]
         place = 0
         while place < len(buckets):
             bucket = buckets[place]
-            folder = f"{self._ready}/{priority}/{bucket}"
             names = self._listed_names(priority, bucket)
-            if self._crowded and not passed_over:
-                self._skip_claimed(names, priority, ring)
-            index = len(names)
-            while index > 0:
-                index -= 1
-                name = names[index]
-                hint = Hint.parse(name)
-                answer = Answer.GONE if hint is None else attempt(hint, f"{folder}/{name}")
-                if answer is Answer.KEEP:
-                    return hint
-                if answer is Answer.SKIP:
-                    passed_over = True
-                    continue
-                del names[index]
-                if answer is Answer.TAKEN:
-                    # What was passed over must stay to be seen by others, and who was delayed must not go back.
-                    if not passed_over and not (self._crowded and name < self._frontier.read(priority, ring)):
-                        self._frontier.advance(priority, ring, name)
-                    return hint
-                if answer is Answer.LOST and not passed_over:
-                    self._crowded = True
-                    self._skip_claimed(names, priority, ring)
-                    index = len(names)
+            found = self._first_in(f"{self._ready}/{priority}/{bucket}", priority, names, attempt)
+            if found is not None:
+                return found
             if names:
                 place += 1
             else:
-                self._drop_bucket(priority, bucket, folder)
+                self._drop_bucket(priority, bucket)
         return None
 
-    def _skip_claimed(self, names: list[str], priority: int, ring: bytes) -> None:
-        frontier = self._frontier.read(priority, ring)
+    def _first_in(
+        self, folder: str, priority: int, names: list[str], attempt: Callable[[Hint, str], Answer]
+    ) -> Hint | None:
+        if self._crowded:
+            self._skip_claimed(priority, names)
+        index = len(names)
+        while index > 0:
+            index -= 1
+            name = names[index]
+            hint = Hint.parse(name)
+            answer = Answer.GONE if hint is None else attempt(hint, f"{folder}/{name}")
+            if answer is Answer.KEEP:
+                return hint
+            if answer is Answer.SKIP:
+                self._passed_over = True
+                continue
+            del names[index]
+            if answer is Answer.TAKEN:
+                self._advance(priority, name)
+                return hint
+            if answer is Answer.LOST:
+                self._crowded = True
+                self._skip_claimed(priority, names)
+                index = min(index, len(names))
+        return None
+
+    def _skip_claimed(self, priority: int, names: list[str]) -> None:
+        """Drop what others have claimed, from the end of `names`; not once something there was passed over."""
+        if self._passed_over:
+            return
+        frontier = self._frontier.read(priority, self._rings[priority])
         while names and names[-1] < frontier:
             names.pop()
             self._trusted = True
+
+    def _advance(self, priority: int, name: str) -> None:
+        """Tell the others that all up to `name` is claimed.
+
+        Not when an item was passed over that another may take, and not back to where others were before us.
+        """
+        ring = self._rings[priority]
+        if not self._passed_over and not (self._crowded and name < self._frontier.read(priority, ring)):
+            self._frontier.advance(priority, ring, name)
 
     def listen(self) -> bool:
         """Forget the listings for which the bell rang; True when it rang for delayed items."""
@@ -143,12 +160,12 @@ class ReadyView:
             names = self._names[priority, bucket] = list_names(f"{self._ready}/{priority}/{bucket}")[::-1]
         return names
 
-    def _drop_bucket(self, priority: int, bucket: str, folder: str) -> None:
+    def _drop_bucket(self, priority: int, bucket: str) -> None:
         """Forget a bucket in which nothing is left for us, and remove it when it is empty for everybody."""
         self._names.pop((priority, bucket), None)
         self._buckets[priority].remove(bucket)
         with contextlib.suppress(OSError):  # not empty: another taker is between its claim and its tidying
-            os.rmdir(folder)  # noqa: PTH106 (text, see Layout)
+            os.rmdir(f"{self._ready}/{priority}/{bucket}")  # noqa: PTH106 (text, see Layout)
 
     def close(self) -> None:
         self._frontier.close()
