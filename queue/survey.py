@@ -34,6 +34,7 @@ class Survey:
         self._untouched: set[str] = set()  # takable, and nobody has ever taken it
         self._unreadable: dict[str, Damage] = {}  # by item
         self._done_elsewhere: set[str] = set()
+        self._ready: set[str] | None = None  # as of this look, once it was needed
         self._pack_damage: list[Damage] = []
         self._now = queue.now()
         self.done = Tally()
@@ -44,29 +45,32 @@ class Survey:
         """Read what is new."""
         self._now = self._queue.now()
         items = str(self._queue.layout.items)
-        ready: set[str] | None = None
+        self._ready = None
         for name in {*list_names(items), *self._folders}:
             folder = self._folders.setdefault(name, Folder(f"{items}/{name}"))
             before = folder.lengths.keys()
             if folder.list_again():
-                if ready is None:
-                    ready = untouched_ready(self._queue.layout)
                 for item_id in before - folder.lengths.keys():
                     self._forget(item_id)
-                self._read_new(folder, ready)
+                self._read_new(folder)
         self._see_packs()
 
-    def _read_new(self, folder: Folder, ready: set[str]) -> None:
-        new = {item_id for item_id in folder.lengths.keys() - self._untouched if item_id not in self.done}
-        new |= {item_id for item_id in folder.touched if item_id in self._untouched}
-        untouched = (new & ready) - folder.touched - self._entries.keys() - self._unreadable.keys()
+    def _read_new(self, folder: Folder) -> None:
+        unknown = folder.lengths.keys() - folder.touched - self._untouched - self._entries.keys()
+        untouched = self._ready_among(unknown - self._unreadable.keys())
         self._untouched |= untouched
-        for item_id in new - untouched:
+        for item_id in (unknown - untouched) | folder.touched:
             known = self._entries.get(item_id)
-            if known is None or len(known.records) < folder.lengths[item_id]:
+            if item_id not in self.done and (known is None or len(known.records) < folder.lengths[item_id]):
                 self._read(item_id, known, folder)
         for item_id in folder.orphans:
             self._find_orphan(item_id)
+
+    def _ready_among(self, item_ids: set[str]) -> set[str]:
+        """Return those of whom a hint says that they are ready; the hints are listed only when there is a new item."""
+        if item_ids and self._ready is None:
+            self._ready = untouched_ready(self._queue.layout)
+        return item_ids & self._ready if self._ready else set()
 
     def _read(self, item_id: str, known: Entry | None, folder: Folder) -> None:
         chain = self._queue.chain
