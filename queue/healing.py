@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 
 from .atomic import Unreadable, is_draft
+from .folders import Folder
 from .held import SUFFIX, read_note
 from .hints import list_names, remove
 from .layout import parse_name
 from .markers import is_marker, is_owner_alive
-from .ready import ready_hints
+from .ready import offers, ready_hints
 from .records import Entry, Record
 from .retry import RetryPolicy
 from .store import Queue
@@ -30,19 +31,29 @@ def heal(queue: Queue, policy: RetryPolicy) -> list[Entry]:
     with queue.adding():
         pass  # finishes imports
     taken_back = []
-    for item_id in item_ids(queue):
-        with contextlib.suppress(Unreadable):
-            entry = queue.chain.read(item_id)
-            if entry is None:
-                continue
-            if take_back(queue, entry, policy):
-                taken_back.append(entry)
-            else:
-                queue.refresh_hints(entry, ring=False)
+    with queue.hints.many():
+        for item_id in _perhaps_unhealthy(queue):
+            with contextlib.suppress(Unreadable):
+                entry = queue.chain.read(item_id)
+                if entry is None:
+                    continue
+                if take_back(queue, entry, policy):
+                    taken_back.append(entry)
+                else:
+                    queue.refresh_hints(entry, ring=False)
     taken_back += take_back_from_the_dead(queue, policy)
     _tidy(queue)
     queue.bell.ring_all()
     return taken_back
+
+
+def _perhaps_unhealthy(queue: Queue) -> Iterator[str]:
+    """Yield the ids of all items but those whose next record a hint offers already: with these all is well."""
+    offered = offers(queue.layout)
+    for name in list_names(queue.layout.items):
+        folder = Folder(f"{queue.layout.items}/{name}")
+        folder.list_again()
+        yield from (item_id for item_id, length in folder.lengths.items() if (item_id, str(length + 1)) not in offered)
 
 
 def take_back_from_the_dead(queue: Queue, policy: RetryPolicy) -> list[Entry]:

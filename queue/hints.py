@@ -8,6 +8,8 @@ and no failure here loses an item.
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,33 +75,53 @@ class Hints:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._tails: dict[str, _Tail] = {}  # by bucket; `heal` comes to them in any order
+        self._buckets: dict[str, list[str]] | None = None
+
+    @contextlib.contextmanager
+    def many(self) -> Iterator[None]:
+        """List the buckets of a priority only once while many items are offered: there may be thousands."""
+        self._buckets = {}
+        try:
+            yield
+        finally:
+            self._buckets = None
 
     def offer(self, hint: Hint) -> None:
         """Put the item among the ready ones."""
-        folder = self._layout.ready / str(hint.priority)
-        bucket = folder / self._bucket_for(folder, hint.age)
+        folder = f"{self._layout.ready}/{hint.priority}"
+        buckets = self._listed_buckets(folder)
+        bucket = self._bucket_for(folder, buckets, hint.age)
         for _ in range(_MOST_TRIES):
             try:
-                self._name(hint.id, f"{bucket}/{hint.name}")
-            except FileNotFoundError:  # a taker removed the empty bucket
-                bucket.mkdir(parents=True, exist_ok=True)
+                self._name(hint.id, f"{folder}/{bucket}/{hint.name}")
+            except FileNotFoundError:  # a new one, or a taker removed it when it was empty
+                Path(folder, bucket).mkdir(parents=True, exist_ok=True)
             else:
-                return
+                break
+        if bucket not in buckets[-1:] and bucket not in buckets:
+            bisect.insort(buckets, bucket)
 
-    def _bucket_for(self, folder: Path, age: str) -> str:
+    def _listed_buckets(self, folder: str) -> list[str]:
+        if self._buckets is None:
+            return list_names(folder)
+        if folder not in self._buckets:
+            self._buckets[folder] = list_names(folder)
+        return self._buckets[folder]
+
+    def _bucket_for(self, folder: str, buckets: list[str], age: str) -> str:
         """Choose the bucket that keeps the order by age: the last that begins no later than `age`.
 
         A full one is followed by a new one only for what is younger than all in it, so that each bucket
         ends before the next begins; an item that comes back goes to where its age belongs.
         """
-        earlier = [name for name in list_names(folder) if name <= age]
-        if not earlier:
+        index = bisect.bisect_right(buckets, age)
+        if index == 0:
             return age
-        bucket = earlier[-1]
-        key = f"{folder.name}/{bucket}"
+        bucket = buckets[index - 1]
+        key = f"{folder}/{bucket}"
         tail = self._tails.get(key)
         if tail is None:
-            ages = [hint.age for hint in _parsed(list_names(folder / bucket))]
+            ages = [hint.age for hint in _parsed(list_names(key))]
             tail = _Tail(len(ages), ages[-1] if ages else "")
         if tail.fill >= BUCKET_SIZE and age > tail.youngest:
             return age

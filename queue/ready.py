@@ -181,11 +181,16 @@ def ready_hints(layout: Layout) -> Iterator[tuple[Hint, str]]:
                     yield hint, f"{layout.ready}/{priority}/{bucket}/{name}"
 
 
-def untouched_ready(layout: Layout) -> set[str]:
-    """Return the ids of all items that may be taken for the first time, as the hints have it."""
-    found: set[str] = set()
+def offers(layout: Layout) -> set[tuple[str, str]]:
+    """Return what all ready hints say: which item may get which record next."""
+    found: set[tuple[str, str]] = set()
     for priority in list_names(layout.ready):
         for bucket in list_names(layout.ready / priority):
             parts = [name.split("~") for name in list_names(f"{layout.ready}/{priority}/{bucket}")]
-            found.update([part[2] for part in parts if len(part) == 5 and part[3] == "1"])  # as Hint.parse, but quicker
+            found.update([(part[2], part[3]) for part in parts if len(part) == 5])  # as Hint.parse, but quicker
     return found
+
+
+def untouched_ready(layout: Layout) -> set[str]:
+    """Return the ids of all items that may be taken for the first time, as the hints have it."""
+    return {item_id for item_id, number in offers(layout) if number == "1"}

@@ -125,8 +125,9 @@ class Queue:
         remove(path)
 
     def _make_hints(self, items: Iterable[Item]) -> None:
-        for item in items:
-            self.refresh_hints(Entry(item, self.chain.read_records(item.id)), ring=False)
+        with self.hints.many():
+            for item in items:
+                self.refresh_hints(Entry(item, self.chain.read_records(item.id)), ring=False)
         for priority in {item.priority for item in items}:
             self.bell.ring(priority)
         self.bell.ring()
