@@ -25,7 +25,8 @@ StrPath = str | Path  # text where a worker takes thousands of items a second, s
 _DRAFT_NAME = re.compile(r"\d+-\d+-\d+")
 _counter = itertools.count()
 _LINK_UNSUPPORTED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
-_NOT_A_FILE_OF_OURS = {errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EISDIR, errno.ENOTDIR}
+_NOT_A_FILE_OF_OURS = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR}
+LINK = "is a symbolic link, which is not followed"
 READ_LIMIT_BYTES = 64 * 1024 * 1024  # far above the largest prompt; a larger file is not one of ours
 
 
@@ -142,7 +143,7 @@ def _write_new(path: StrPath, data: bytes | Iterable[bytes], *, durable: bool) -
                 view = view[os.write(descriptor, view) :]
         if durable:
             os.fsync(descriptor)
-    except OSError:
+    except BaseException:  # also of what makes the parts, as a damaged pack
         discard(path)
         raise
     finally:
@@ -184,20 +185,62 @@ def read_file(path: StrPath, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | Non
     it there, following or loading it could lead out of our directory or fill the memory.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_to_read(path)
     except FileNotFoundError:
         return None
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > limit_bytes:
+            raise Unreadable(path, f"has {size} bytes, more than the {limit_bytes} that we ever write")
+        return _read_all(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def open_to_read(path: StrPath) -> int:
+    """Open a regular file of ours. Raises FileNotFoundError, and Unreadable for whatever else has its name."""
+    try:
+        return open_own(path, os.O_RDONLY)
+    except FileExistsError as error:
+        raise Unreadable(path, str(error.strerror)) from error
+    except PermissionError as error:
+        raise Unreadable(path, f"cannot be read ({error.strerror})") from error
+
+
+def open_own(path: StrPath, flags: int) -> int:
+    """Open a regular file of ours. Raises FileExistsError when something else has its name, which is not waited for.
+
+    A link could lead out of our directory, a pipe would block, a device has no end.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if error.errno in _NOT_A_FILE_OF_OURS:
-            raise Unreadable(path, f"cannot be read ({error.strerror})") from error
+            raise _foreign(path, error.errno) from error
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise _foreign(path)
+
+
+def _foreign(path: StrPath, number: int = 0) -> FileExistsError:
+    problem = LINK if number == errno.ELOOP else "is not a regular file"
+    return FileExistsError(errno.EEXIST, problem, str(path))
+
+
+def own_names(folder: StrPath) -> list[str]:
+    """Return the sorted names in `folder`, none when it does not exist or is no directory, as a symbolic link."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # what some systems say of a link
+            return []
         raise
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Unreadable(path, "is not a regular file")
-        if status.st_size > limit_bytes:
-            raise Unreadable(path, f"has {status.st_size} bytes, more than the {limit_bytes} that we ever write")
-        return _read_all(descriptor, status.st_size)
+        return sorted(os.listdir(descriptor))  # noqa: PTH208 (names are what we want, and there may be many)
     finally:
         os.close(descriptor)
 

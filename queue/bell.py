@@ -11,6 +11,7 @@ import time
 import weakref
 from pathlib import Path
 
+from .atomic import open_own
 from .records import PRIORITIES
 
 _SLOT = 8  # bytes of one number
@@ -21,11 +22,11 @@ _SIZE = _SLOT * (ANYTHING + 1)
 
 
 class Bell:
-    """The bell of one queue. Opening it creates the file."""
+    """The bell of one queue. Opening it creates the file; raises FileExistsError when something else has its name."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        self._descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
         self._file = os.fstat(self._descriptor)
         self.close = weakref.finalize(self, os.close, self._descriptor)  # also of a queue that nobody needs any more
 
@@ -41,7 +42,7 @@ class Bell:
 
     def reopen(self) -> None:
         """Go over to the file that has the name now. None is made: somebody may be removing the whole queue."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_own(self.path, os.O_RDWR)
         try:
             os.dup2(descriptor, self._descriptor, inheritable=False)
             self._file = os.fstat(descriptor)

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from . import atomic
-from .atomic import Unreadable
+from .atomic import StrPath, Unreadable
 from .hints import remove
 from .ids import is_id
 from .layout import Layout
@@ -23,6 +23,7 @@ from .packs import Packs
 from .records import FORMAT_VERSION, TAKABLE_AFTER, Entry, Item, Record, decode_item, decode_record, encode
 
 _T = TypeVar("_T")
+_SHOWN = 120  # characters of a text that is not ours
 _MOST_LINKS = 10_000  # names of one file; ext4 allows 65,000
 
 
@@ -39,6 +40,7 @@ class Chain:
         """Write the item; False when its id is taken."""
         target = self._layout.item(item.id)
         folder = os.path.dirname(target)  # noqa: PTH120 (text, see Layout)
+        self._layout.require_own_folder(item.id)
         if folder not in self._flushed_folders:
             _make_folder(folder)
             if self._durable:  # also when it was there: whoever made it may have been killed before flushing its name
@@ -57,6 +59,7 @@ class Chain:
             for item in items:
                 if not self.has_item(item.id):
                     target = self._layout.item(item.id)
+                    self._layout.require_own_folder(item.id)
                     _make_folder(os.path.dirname(target))  # noqa: PTH120
                     drafts.append((atomic.write_private(self._layout.drafts, _encode_item(item)), target))
             self._flush_everything()
@@ -117,7 +120,10 @@ class Chain:
         The item is there no more. Tidying took it away either before, and the number was free again, or since then.
         """
         remove(path)
-        packed = self._packs.find(item_id)
+        try:
+            packed = self._packs.find(item_id)
+        except Unreadable:  # it may be in there; nobody can tell
+            return False
         return packed is not None and packed.records[number - 1 : number] == (record,)
 
     def withdraw(self, item_id: str, number: int) -> None:
@@ -125,8 +131,13 @@ class Chain:
         remove(self._layout.record(item_id, number))
 
     def has_item(self, item_id: str) -> bool:
-        """Tell whether that id is taken, by an item of whatever state. Raises Unreadable for a damaged pack."""
-        return is_id(item_id) and (atomic.exists(self._layout.item(item_id)) or self._packs.find(item_id) is not None)
+        """Tell whether that id is taken, by an item of whatever state, as far as the packs can be read."""
+        if not is_id(item_id) or atomic.exists(self._layout.item(item_id)):
+            return is_id(item_id)
+        try:
+            return self._packs.find(item_id) is not None
+        except Unreadable:  # a survey names it; to refuse all new items would be worse than an id that is used again
+            return False
 
     def has_own_files(self, item_id: str) -> bool:
         """Tell whether the item is there, and in no pack yet."""
@@ -188,10 +199,9 @@ class Chain:
         if data is None:
             return None
         item = _decode(path, data, decode_item)
-        if item.version > FORMAT_VERSION:
-            raise Unreadable(path, f"was written by a newer parallel-loop (format {item.version}); install that one")
         if item.id != item_id:
-            raise Unreadable(path, f"says that it is the item {item.id!r}")
+            raise Unreadable(path, f"says that it is the item {item.id[:_SHOWN]!r}")
+        check_readable(path, item)
         return item
 
     def read_records(self, item_id: str, known: tuple[Record, ...] = ()) -> tuple[Record, ...]:
@@ -233,6 +243,15 @@ class LastRecord:
         if self._data:
             remove(self._path)
         self._data = b""
+
+
+def check_readable(path: StrPath, item: Item) -> None:
+    """Raise Unreadable for an item that this program would never have written, or does not know enough about."""
+    if item.version > FORMAT_VERSION:
+        raise Unreadable(path, f"was written by a newer parallel-loop (format {item.version}); install that one")
+    for text in (item.id, *item.after):  # each is a part of paths
+        if not is_id(text):
+            raise Unreadable(path, f"is damaged or foreign ({text[:_SHOWN]!r} is no id)")
 
 
 def _make_folder(folder: str) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from pathlib import Path
 
 import msgspec
 
 from . import atomic, probe
+from .atomic import LINK, Unreadable
 from .layout import FOLDERS, README, Layout
 from .records import FORMAT_VERSION, encode
+
+_FORMAT_LIMIT_BYTES = 64 * 1024
 
 
 def make_directory(layout: Layout, *, durable: bool) -> None:
@@ -19,7 +23,10 @@ def make_directory(layout: Layout, *, durable: bool) -> None:
     """
     layout.root.mkdir(parents=True, exist_ok=True)
     for folder in FOLDERS:  # also in an old queue: all but items/ may have been deleted
-        (layout.root / folder).mkdir(exist_ok=True)
+        path = layout.root / folder
+        path.mkdir(exist_ok=True)
+        if path.is_symlink():
+            raise FileExistsError(errno.EEXIST, LINK, str(path))
     if layout.format.exists():
         return
     probe.require(layout.drafts, layout.drafts, durable=durable)
@@ -45,8 +52,16 @@ def _flush_names(root: Path) -> None:
 
 def format_version(layout: Layout) -> int:
     """Return the version of the queue's format, 0 where none is recorded. Raises Unreadable."""
-    data = atomic.read_file(layout.format)
+    data = atomic.read_file(layout.format, _FORMAT_LIMIT_BYTES)
     try:
-        return msgspec.json.decode(data or b"{}", type=dict[str, int]).get("version", 0)
-    except msgspec.MsgspecError:
-        return 0
+        return 0 if data is None else read_version(layout.format, data)
+    except Unreadable:
+        return 0  # a survey names it
+
+
+def read_version(path: Path, data: bytes) -> int:
+    """Return the version that stands in ``format.json``. Raises Unreadable."""
+    try:
+        return msgspec.json.decode(data, type=dict[str, int])["version"]
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, KeyError) as error:
+        raise Unreadable(path, f"is damaged or foreign ({error})") from error

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from .atomic import own_names
 from .layout import parse_name
 
+NOT_OURS = "is none of the queue's files"
+MOST_NAMED = 20  # in one directory; of the others only the number is told
 _SETTLED_NANOSECONDS = 1_000_000_000
 
 
@@ -36,16 +40,13 @@ class Folder:
         if changed_at is not None and changed_at == self._changed_at:
             return False
         self._changed_at = changed_at
-        try:
-            names = os.listdir(self.path)  # noqa: PTH208 (names are what we want, and there may be many)
-        except (FileNotFoundError, NotADirectoryError):
-            names = []
+        names = own_names(self.path)
         lengths = dict.fromkeys([name[:-5] for name in names if name.endswith(".json")], 0)
         records: dict[str, int] = {}
         self.foreign = []
         for name in names if len(names) > len(lengths) else ():
             parsed = parse_name(name)
-            if parsed is None:
+            if parsed is None or (parsed[1] is not None and not name.isascii()):
                 self.foreign.append(name)
             elif parsed[1] is not None:
                 records[parsed[0]] = max(parsed[1], records.get(parsed[0], 0))
@@ -54,6 +55,14 @@ class Folder:
         self.lengths = lengths
         self.touched = records.keys() & lengths.keys()
         return True
+
+    def damage(self) -> Iterator[Damage]:
+        """Yield what is not ours: the first ones each, and how many there are more."""
+        for name in self.foreign[:MOST_NAMED]:
+            yield Damage(f"{self.path}/{name}", NOT_OURS)
+        more = len(self.foreign) - MOST_NAMED
+        if more > 0:
+            yield Damage(self.path, f"holds {more} more files that are none of the queue's")
 
     def forget(self) -> None:
         """List again at the next look: what cannot be read now may be mended in place."""
@@ -67,7 +76,7 @@ def _settled_change_time(folder: str) -> int | None:
     time as it was; one that is a second old cannot be repeated.
     """
     try:
-        changed_at = os.stat(folder).st_mtime_ns  # noqa: PTH116 (text, see Layout)
+        changed_at = os.lstat(folder).st_mtime_ns
     except OSError:
         return None
     return changed_at if time.time_ns() - changed_at > _SETTLED_NANOSECONDS else None

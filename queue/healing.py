@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Iterator
 
-from .atomic import Unreadable, is_draft
+from .atomic import Unreadable, is_draft, own_names
 from .folders import Folder
 from .held import SUFFIX, read_note
-from .hints import list_names, remove
+from .hints import remove
+from .ids import is_id
 from .layout import parse_name
-from .markers import is_marker, is_owner_alive
+from .markers import is_marker, is_owner_alive, read_marker
 from .ready import offers, ready_hints
 from .records import Entry, Record
 from .retry import RetryPolicy
@@ -50,7 +52,7 @@ def heal(queue: Queue, policy: RetryPolicy) -> list[Entry]:
 def _perhaps_unhealthy(queue: Queue) -> Iterator[str]:
     """Yield the ids of all items but those whose next record a hint offers already: with these all is well."""
     offered = offers(queue.layout)
-    for name in list_names(queue.layout.items):
+    for name in own_names(queue.layout.items):
         folder = Folder(f"{queue.layout.items}/{name}")
         folder.list_again()
         yield from (item_id for item_id, length in folder.lengths.items() if (item_id, str(length + 1)) not in offered)
@@ -62,13 +64,14 @@ def take_back_from_the_dead(queue: Queue, policy: RetryPolicy) -> list[Entry]:
     Also finishes what the dead had begun: the hints that follow from their last record.
     """
     taken_back: list[Entry] = []
-    for name in list_names(queue.layout.workers):
+    for name in own_names(queue.layout.workers):
         path = queue.layout.workers / name
         if name.endswith(SUFFIX) and not is_owner_alive(path):
             worker = name.removesuffix(SUFFIX).rpartition(".")[0]
-            settled = [_settle(queue, item_id, worker, policy, taken_back) for item_id in read_note(path)]
-            if all(settled):
-                remove(path)
+            with contextlib.suppress(Unreadable):  # not ours: a survey names it
+                settled = [_settle(queue, item_id, worker, policy, taken_back) for item_id in read_note(path)]
+                if all(settled):
+                    remove(path)
     return taken_back
 
 
@@ -110,10 +113,10 @@ def take_back(queue: Queue, entry: Entry, policy: RetryPolicy) -> bool:
 
 def item_ids(queue: Queue) -> Iterator[str]:
     """Yield the ids of all items, in no particular order."""
-    for folder in list_names(queue.layout.items):
-        for name in list_names(queue.layout.items / folder):
+    for folder in own_names(queue.layout.items):
+        for name in own_names(queue.layout.items / folder):
             parsed = parse_name(name)
-            if parsed is not None and parsed[1] is None:
+            if parsed is not None and parsed[1] is None and is_id(parsed[0]):
                 yield parsed[0]
 
 
@@ -123,21 +126,24 @@ def _tidy(queue: Queue) -> None:
     for hint, path in ready_hints(layout):
         if queue.chain.has_record(hint.id, hint.number):
             remove(path)
-    for name in list_names(layout.workers):
-        if is_marker(name) and not is_owner_alive(layout.workers / name):
-            remove(layout.workers / name)
-    for name in list_names(layout.drafts):
+    for name in own_names(layout.workers):
+        marker = layout.workers / name
+        with contextlib.suppress(Unreadable):
+            if is_marker(name) and not is_owner_alive(marker) and read_marker(marker) is not None:
+                remove(marker)
+    for name in own_names(layout.drafts):
         with contextlib.suppress(OSError):
-            age_seconds = time.time() - (layout.drafts / name).lstat().st_mtime
-            if is_draft(name) and age_seconds > _DRAFT_AGE_SECONDS and not _is_running(int(name.partition("-")[0])):
+            status = (layout.drafts / name).lstat()
+            is_old = time.time() - status.st_mtime > _DRAFT_AGE_SECONDS
+            if is_draft(name) and stat.S_ISREG(status.st_mode) and is_old and not _is_running(name.partition("-")[0]):
                 remove(layout.drafts / name)
 
 
-def _is_running(pid: int) -> bool:
+def _is_running(pid: str) -> bool:
     """A guess that errs on one side only: a draft whose writer's id was given to another stays."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass

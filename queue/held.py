@@ -16,6 +16,7 @@ from .ids import MAX_ID_LENGTH, is_id
 from .layout import Layout
 
 SUFFIX = ".held"
+_LIMIT_BYTES = 1024 * 1024  # thousands of lines; a worker holds one item or a few
 _LINE = MAX_ID_LENGTH + 28  # room for the id and any number that a chain can reach
 
 
@@ -57,10 +58,14 @@ class HeldNote:
 
 
 def read_note(path: StrPath) -> list[str]:
-    """Return the ids of the items that a dead worker held or was about to take; none for a file that is not ours."""
-    try:
-        data = atomic.read_file(path)
-    except Unreadable:
-        return []
-    ids = (line.partition(" ")[0] for line in (data or b"").decode(errors="replace").splitlines())
-    return list(dict.fromkeys(item_id for item_id in ids if is_id(item_id)))
+    """Return the ids of the items that a dead worker held or was about to take. Raises Unreadable.
+
+    A line that a kill or a power cut left half written is passed over; a file of other lines is none of ours.
+    """
+    data = atomic.read_file(path, _LIMIT_BYTES) or b""
+    lines = [line.rstrip(b" \0").decode("ascii", "replace").split(" ") for line in data.split(b"\n")]
+    found = [line for line in lines if line != [""]]
+    ids = dict.fromkeys(line[0] for line in found if is_id(line[0]) and len(line) == 2 and line[1].isdecimal())
+    if found and not ids:
+        raise Unreadable(path, "is none of the queue's files")
+    return list(ids)

@@ -6,6 +6,7 @@ whatever is killed; writing each of them where it belongs is finished by whoever
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +15,12 @@ import msgspec
 
 from . import adding, atomic
 from .atomic import Unreadable
-from .ids import is_id
+from .chain import check_readable
 from .layout import Layout
-from .records import FORMAT_VERSION, Item, encode
+from .records import Item, encode
 
-_LIMIT_BYTES = 4 * 1024**3
+_LIMIT_BYTES = 256 * 1024**2  # who reads it needs a few times as much memory
+_NAME = re.compile(r"[0-9a-f]{16}\.json")
 
 
 class ImportUnfinished(OSError):
@@ -42,11 +44,20 @@ def write_import(layout: Layout, items: Sequence[Item], *, durable: bool) -> Pat
     return path
 
 
+def is_import(name: str) -> bool:
+    """Tell whether `name` is one that we give to an import."""
+    return _NAME.fullmatch(name) is not None
+
+
 def read_import(path: Path) -> list[Item]:
-    """Return the items of an import; none for a file that is not one of ours."""
-    try:
-        data = atomic.read_file(path, _LIMIT_BYTES)
-        items = msgspec.json.decode(data or b"", type=list[Item])
-    except (Unreadable, msgspec.MsgspecError, UnicodeError, RecursionError):
+    """Return the items of an import, none when it has been finished meanwhile. Raises Unreadable."""
+    data = atomic.read_file(path, _LIMIT_BYTES)
+    if data is None:
         return []
-    return items if all(is_id(item.id) and item.version <= FORMAT_VERSION for item in items) else []
+    try:
+        items = msgspec.json.decode(data, type=list[Item])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise Unreadable(path, f"is damaged or foreign ({error})") from error
+    for item in items:
+        check_readable(path, item)
+    return items

@@ -15,8 +15,12 @@ Only ``items/`` and ``packs/`` decide anything. The rest can be deleted while no
 
 from __future__ import annotations
 
+import errno
+import os
 import zlib
 from pathlib import Path
+
+from .atomic import LINK
 
 FOLDERS = ("items", "packs", "ready", "delayed", "after", "landing", "workers", "wip", "imports", "drafts")
 README = f"""The queue of parallel-loop: read it with `parallel-loop list`, `parallel-loop show ID`, or ls and cat.
@@ -47,6 +51,7 @@ class Layout:
 
         self.dependents = str(self.after)
         self._items = str(self.items)
+        self._own_folders: set[str] = set()
         self._latest = ("", "")
 
     def item(self, item_id: str) -> str:
@@ -59,9 +64,29 @@ class Layout:
         """Return how the paths of all files of an item begin; it is mostly asked about one item many times."""
         latest, files = self._latest
         if latest != item_id:
-            files = f"{self._items}/{shard(item_id)}/{item_id}"
+            folder = shard(item_id)
+            if folder in self._own_folders or self._is_own(folder):
+                files = f"{self._items}/{folder}/{item_id}"
+            else:
+                files = f"{self._items}/.not-followed/{folder}/{item_id}"  # where there never is anything
             self._latest = (item_id, files)
         return files
+
+    def _is_own(self, folder: str) -> bool:
+        """Tell whether a directory of ``items/`` is no link that leads elsewhere; looked at once in each process."""
+        path = f"{self._items}/{folder}"
+        if os.path.islink(path):  # noqa: PTH114 (text, see above)
+            return False
+        if os.path.lexists(path):
+            self._own_folders.add(folder)
+        return True
+
+    def require_own_folder(self, item_id: str) -> None:
+        """Raise FileExistsError when the item's directory is a symbolic link: it is not followed."""
+        folder = shard(item_id)
+        if folder not in self._own_folders and not self._is_own(folder):
+            path = f"{self._items}/{folder}"
+            raise FileExistsError(errno.EEXIST, LINK, path)
 
 
 def shard(item_id: str) -> str:

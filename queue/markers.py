@@ -16,15 +16,18 @@ import secrets
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from . import atomic
-from .atomic import StrPath
+from .atomic import StrPath, Unreadable
 from .clock import utc_now
 from .held import HeldNote
 from .hints import remove
 from .layout import Layout
-from .records import Record, encode
+from .records import Record, decode_record, encode
 
 _NAME = re.compile(r".+\.\d+\.[0-9a-f]{8}\.json")
+_LIMIT_BYTES = 64 * 1024
 
 
 class Owner(NamedTuple):
@@ -87,6 +90,18 @@ class Marker:
 def is_marker(name: str) -> bool:
     """Tell whether a name in ``workers/`` is one that we give."""
     return _NAME.fullmatch(name) is not None
+
+
+def read_marker(path: StrPath) -> Record | None:
+    """Return what a marker says, None when it is gone. Raises Unreadable for a file that is none."""
+    data = atomic.read_file(path, _LIMIT_BYTES)
+    try:
+        record = None if data is None else decode_record(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise Unreadable(path, f"is damaged or foreign ({error})") from error
+    if record is not None and record.kind != "claimed":
+        raise Unreadable(path, "is no marker of a worker")
+    return record
 
 
 def is_owner_alive(marker: StrPath) -> bool:

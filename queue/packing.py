@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import atomic
 from .atomic import Unreadable
-from .hints import file_time, list_names, remove
+from .hints import file_time, remove
 from .layout import Layout
 from .packs import SUFFIX, UNFINISHED, Header, Packs, entries_of, is_pack, line_of, lines_of
 from .records import Entry, encode
@@ -58,17 +58,18 @@ def merge(layout: Layout, packs: Mapping[Path, Header], now: str, *, durable: bo
 
 def finish_packing(layout: Layout, *, durable: bool) -> None:
     """Do what a killed one has left to do. What is no pack of ours is left alone."""
-    names = list_names(layout.packs)
+    names = atomic.own_names(layout.packs)
     for name in names:
         path = (layout.packs / name).with_suffix(SUFFIX)
         with contextlib.suppress(Unreadable):
             if name.endswith(UNFINISHED) and is_pack(path.name):
+                if atomic.read_file(layout.packs / name, 0) is None:
+                    continue
                 with contextlib.suppress(FileNotFoundError):  # killed before the pack had its name
                     _remove_files(layout, list(entries_of(path)), durable=durable)
                 remove(layout.packs / name)
-    with contextlib.suppress(Unreadable):
-        for replaced in Packs(layout).replaced(names):
-            remove(replaced)
+    for replaced in Packs(layout).replaced(names):
+        remove(replaced)
 
 
 def _new_path(layout: Layout, now: str) -> Path:
@@ -102,7 +103,7 @@ def _remove_files(layout: Layout, entries: Iterable[Entry], *, durable: bool) ->
 
 
 def _remove_notes_of_dependents(folder: str) -> None:
-    names = list_names(folder)
+    names = atomic.own_names(folder)
     for name in names:
         remove(f"{folder}/{name}")
     if names:

@@ -9,7 +9,7 @@ never free again. Looking one up reads a few dozen lines, whatever the size.
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +17,15 @@ from typing import BinaryIO
 
 import msgspec
 
-from .atomic import Unreadable
-from .hints import list_names
+from .atomic import Unreadable, open_to_read, own_names
+from .ids import is_id
 from .layout import Layout
 from .records import FORMAT_VERSION, Entry, Item, Record, encode
 
 SUFFIX = ".jsonl"
 UNFINISHED = ".unfinished"
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z-[0-9a-f]{8}\.jsonl")
+_LONGEST_HEADER = 1024 * 1024  # the names of thousands of packs that were merged
 _LONGEST_LINE = 64 * 1024 * 1024  # far above the largest item with its history
 
 
@@ -66,39 +67,71 @@ class Packs:
         self._folder = layout.packs
 
     def headers(self) -> dict[Path, Header]:
-        """Return the packs with their headers; not those that were merged into another. Raises Unreadable."""
-        names = list_names(self._folder)
-        found = self._all_headers(names)
+        """Return the packs with their headers; not those that were merged into another, or cannot be read."""
+        found, _ = self.look()
         replaced = self._replaced(found)
         return {path: header for path, header in found.items() if path not in replaced}
 
-    def replaced(self, names: list[str]) -> set[Path]:
-        """Return the packs that were merged into others and could not be removed. Raises Unreadable."""
-        return self._replaced(self._all_headers(names))
+    def replaced(self, names: list[str]) -> Iterator[Path]:
+        """Yield the packs of `names` that were merged into others, all of which is there, and not removed."""
+        found, _ = self.look(names)
+        for merged, header in found.items():
+            for path in (self._folder / name for name in header.replaces):
+                if path in found and path != merged and _holds_all(merged, path):
+                    yield path
 
     def _replaced(self, headers: dict[Path, Header]) -> set[Path]:
         return {self._folder / name for header in headers.values() for name in header.replaces if is_pack(name)}
 
-    def _all_headers(self, names: list[str]) -> dict[Path, Header]:
+    def look(self, names: list[str] | None = None) -> tuple[dict[Path, Header], list[Unreadable]]:
+        """Return the headers of all packs, and what cannot be read."""
         found: dict[Path, Header] = {}
-        for path in (self._folder / name for name in names if is_pack(name)):
-            with contextlib.suppress(FileNotFoundError), open_pack(path) as file:  # merged since it was listed
-                found[path] = read_header(path, file)
-        return found
+        unreadable: list[Unreadable] = []
+        for path in (self._folder / name for name in names or own_names(self._folder) if is_pack(name)):
+            try:
+                with open_pack(path) as file:
+                    found[path] = read_header(path, file)
+            except FileNotFoundError:
+                continue  # merged since it was listed
+            except Unreadable as error:
+                unreadable.append(error)
+        return found, unreadable
 
     def unfinished(self) -> set[Path]:
         """Return the packs whose items' own files may still be there."""
-        names = (name for name in list_names(self._folder) if name.endswith(UNFINISHED))
+        names = (name for name in own_names(self._folder) if name.endswith(UNFINISHED))
         return {(self._folder / name).with_suffix(SUFFIX) for name in names}
 
     def find(self, item_id: str) -> Entry | None:
-        """Return a packed item with its history, None when it is in no pack. Raises Unreadable."""
+        """Return a packed item with its history, None when it is in no pack.
+
+        Raises Unreadable when it is in none that can be read, and others cannot.
+        """
         while True:
+            headers, unreadable = self.look()
             try:
-                found = (_find_in(path, item_id) for path in self.headers())
-                return next((entry for entry in found if entry is not None), None)
+                for path in headers.keys() - self._replaced(headers):
+                    try:
+                        found = _find_in(path, item_id)
+                    except Unreadable as error:
+                        unreadable.append(error)
+                        continue
+                    if found is not None:
+                        return found
             except FileNotFoundError:
                 continue  # merged since they were listed
+            if unreadable:
+                raise unreadable[0]
+            return None
+
+
+def _holds_all(merged: Path, replaced: Path) -> bool:
+    """Tell whether every line of one pack is in the other; both are in order. Nothing else lets a pack be removed."""
+    try:
+        lines = lines_of(merged)
+        return all(line in lines for line in lines_of(replaced))
+    except (FileNotFoundError, Unreadable):
+        return False
 
 
 def is_pack(name: str) -> bool:
@@ -121,19 +154,14 @@ def entries_of(path: Path) -> Iterator[Entry]:
 
 def open_pack(path: Path) -> BinaryIO:
     """Open a pack for reading. Raises Unreadable for what is no file of ours, FileNotFoundError."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise Unreadable(path, "is not a regular file")
-    try:
-        return path.open("rb")
-    except PermissionError as error:
-        raise Unreadable(path, f"cannot be read ({error.strerror})") from error
+    return os.fdopen(open_to_read(path), "rb")
 
 
 def read_header(path: Path, file: BinaryIO) -> Header:
     """Read the first line of an open pack. Raises Unreadable."""
     try:
-        header = _decode_header(file.readline(_LONGEST_LINE))
-    except (msgspec.MsgspecError, UnicodeError) as error:
+        header = _decode_header(file.readline(_LONGEST_HEADER))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise Unreadable(path, f"is damaged or foreign ({error})") from error
     if header.version > FORMAT_VERSION:
         raise Unreadable(path, f"was written by a newer parallel-loop (format {header.version}); install that one")
@@ -172,9 +200,12 @@ def _find_in(path: Path, item_id: str) -> Entry | None:
 
 def _id_in(path: Path, line: bytes) -> str:
     try:
-        return _decode_named(line).item.id
-    except (msgspec.MsgspecError, UnicodeError) as error:
+        item_id = _decode_named(line).item.id
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise Unreadable(path, f"is damaged ({error})") from error
+    if not is_id(item_id):  # it becomes a part of paths
+        raise Unreadable(path, "is damaged (it holds what is no id)")
+    return item_id
 
 
 def _decode(path: Path, line: bytes) -> Entry:
@@ -182,4 +213,7 @@ def _decode(path: Path, line: bytes) -> Entry:
         packed = _decode_packed(line)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise Unreadable(path, f"is damaged ({error})") from error
-    return Entry(packed.item, packed.records)
+    entry = Entry(packed.item, packed.records)
+    if not entry.last_is("done"):
+        raise Unreadable(path, f"is damaged ({packed.item.id} is in it and is not done)")
+    return entry

@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from . import adding, probe
-from .atomic import Unreadable
+from .atomic import Unreadable, open_own, own_names
 from .bell import DELAYED, Bell
 from .chain import Chain, LastRecord
 from .clock import utc_now
 from .directory import format_version, make_directory
-from .hints import Hint, Hints, list_names, remove
-from .imports import ImportUnfinished, read_import, write_import
+from .hints import Hint, Hints, remove
+from .imports import ImportUnfinished, is_import, read_import, write_import
 from .layout import Layout
 from .packing import finish_packing
 from .packs import Packs
@@ -99,14 +99,14 @@ class Queue:
 
         The kernel frees the lock of a killed one; an import or a tidying that was left half done is finished first.
         """
-        descriptor = os.open(self.layout.add_lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        descriptor = open_own(self.layout.add_lock, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             finish_packing(self.layout, durable=self.durable)
-            for path in map(self.layout.imports.joinpath, list_names(self.layout.imports)):
-                items = read_import(path)
-                if items:
-                    self._finish_import(path, items)
+            for name in filter(is_import, own_names(self.layout.imports)):
+                with contextlib.suppress(Unreadable):  # a survey names it
+                    path = self.layout.imports / name
+                    self._finish_import(path, read_import(path))
             yield
         finally:
             os.close(descriptor)
@@ -165,7 +165,7 @@ class Queue:
         # The note first, then the look: the one who finishes the dependency does it the other way round,
         # so at least one of the two sees the other.
         for dependency in item.after:
-            self.hints.mark_dependent(dependency, item.id)
+            self._mark_dependent(dependency, item.id)
         if not all(self.is_done(dependency) for dependency in item.after):
             return
         if entry.last is not None and entry.last.not_before is not None and entry.last.not_before > self.now():
@@ -175,6 +175,12 @@ class Queue:
         self.hints.offer(hint)
         if ring:
             self.bell.ring(item.priority)
+
+    def _mark_dependent(self, dependency: str, item_id: str) -> None:
+        """Make the note, unless something else has the name of its directory: then `heal` finds what became ready."""
+        if not os.path.islink(f"{self.layout.dependents}/{dependency}"):  # noqa: PTH114 (text, see Layout)
+            with contextlib.suppress(FileExistsError, NotADirectoryError):
+                self.hints.mark_dependent(dependency, item_id)
 
     def _release_dependents(self, item_id: str) -> None:
         for name in self.hints.dependents(item_id):

@@ -6,15 +6,17 @@ change. It stays small: of an item that nobody has touched yet it keeps the id a
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import get_args
 
-from .atomic import Unreadable
-from .folders import Damage, Folder
-from .hints import list_names
-from .packs import entries_of, is_pack
+from .atomic import Unreadable, own_names
+from .folders import NOT_OURS, Damage, Folder
+from .foreign import Foreign
+from .ids import is_id
+from .layout import shard
+from .packs import entries_of
 from .ready import untouched_ready
 from .records import Entry, State
 from .states import state_of
@@ -35,7 +37,8 @@ class Survey:
         self._unreadable: dict[str, Damage] = {}  # by item
         self._done_elsewhere: set[str] = set()
         self._ready: set[str] | None = None  # as of this look, once it was needed
-        self._pack_damage: list[Damage] = []
+        self._foreign = Foreign(queue.layout)
+        self._found: list[Damage] = []  # foreign files and damaged packs
         self._now = queue.now()
         self.done = Tally()
 
@@ -46,7 +49,8 @@ class Survey:
         self._now = self._queue.now()
         items = str(self._queue.layout.items)
         self._ready = None
-        for name in {*list_names(items), *self._folders}:
+        self._found = self._foreign.look()
+        for name in {*own_names(items), *self._folders}:
             folder = self._folders.setdefault(name, Folder(f"{items}/{name}"))
             before = folder.lengths.keys()
             if folder.list_again():
@@ -75,6 +79,9 @@ class Survey:
     def _read(self, item_id: str, known: Entry | None, folder: Folder) -> None:
         chain = self._queue.chain
         self._forget(item_id)
+        if not is_id(item_id):
+            self._unreadable[item_id] = Damage(f"{folder.path}/{item_id}.json", NOT_OURS)
+            return
         try:
             entry = chain.read_own_files(item_id, known.records if known is not None else ())
         except Unreadable as error:
@@ -85,10 +92,12 @@ class Survey:
             self.done.add(entry)
         elif entry is not None:
             self._entries[item_id] = entry
+        elif shard(item_id) != folder.path.rpartition("/")[2]:
+            self._unreadable[item_id] = Damage(f"{folder.path}/{item_id}.json", "does not belong into this directory")
 
     def _find_orphan(self, item_id: str) -> None:
         """Records without their item: the item was packed and tidying was killed, or somebody removed its file."""
-        if not self._queue.is_done(item_id):
+        if is_id(item_id) and not self._queue.is_done(item_id):
             path = self._queue.layout.item(item_id)
             self._unreadable[item_id] = Damage(path, "is missing, although there are records of this item", item_id)
 
@@ -100,29 +109,16 @@ class Survey:
 
     def _see_packs(self) -> None:
         packs = self._queue.packs
-        names = list_names(self._queue.layout.packs)
-        foreign = [name for name in names if not is_pack(name) and not is_pack(Path(name).with_suffix(".jsonl").name)]
-        self._pack_damage = [
-            Damage(str(self._queue.layout.packs / name), "is none of the queue's files") for name in foreign
-        ]
-        try:
-            self.done.see_packs(packs.headers(), packs.unfinished())
-        except Unreadable as error:
-            self._pack_damage.append(Damage(str(error.path), error.problem))
-        except FileNotFoundError:
-            pass  # merged since it was listed: the next look sees the new one
+        self._found += [Damage(str(error.path), error.problem) for error in packs.look()[1]]
+        self.done.see_packs(packs.headers(), packs.unfinished())
 
     # --- telling --------------------------------------------------------------------------------------
 
     @property
     def damage(self) -> list[Damage]:
-        """What is not ours or cannot be read."""
-        foreign = [
-            Damage(f"{folder.path}/{name}", "is none of the queue's files")
-            for folder in self._folders.values()
-            for name in folder.foreign
-        ]
-        return [*foreign, *self._unreadable.values(), *self._pack_damage]
+        """What is not ours or cannot be read; damaged items come first."""
+        foreign = [damage for folder in self._folders.values() for damage in folder.damage()]
+        return [*self._unreadable.values(), *self._found, *foreign, *self.done.damage]
 
     def entries(self) -> list[Entry]:
         """Return the items that were touched and are not done, in the order of adding."""
@@ -146,7 +142,8 @@ class Survey:
 
     def _packed(self) -> Iterator[Entry]:
         for path in self._queue.packs.headers():
-            yield from (entry for entry in entries_of(path) if entry.item.id not in self.done)
+            with contextlib.suppress(Unreadable, FileNotFoundError):  # what stands before the damage is shown
+                yield from (entry for entry in entries_of(path) if entry.item.id not in self.done)
 
     def get(self, item_id: str) -> Entry | None:
         """Return an item that was touched and is not done."""

@@ -33,8 +33,12 @@ def tidy(queue: Queue, *, older_than_seconds: float = 0.0) -> int:
     packed += _pack(queue, batch)
     with queue.adding():
         headers = queue.packs.headers()
-        if len(headers) > _MOST_PACKS:
-            merge(queue.layout, headers, queue.now(), durable=queue.durable)
+        while len(headers) > _MOST_PACKS:
+            try:
+                merge(queue.layout, headers, queue.now(), durable=queue.durable)
+                break
+            except Unreadable as error:  # a damaged one stays as it is
+                del headers[error.path]
     return packed
 
 

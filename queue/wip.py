@@ -12,6 +12,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from .atomic import open_own
+from .ids import is_id
+
+_MOST_FOREIGN = 100  # files with the names of places; were wip/ itself something else, it would be all
+
 
 class Place:
     """One of a role's places, held by this process until `leave`."""
@@ -35,10 +40,21 @@ class Place:
 
 
 def enter(folder: Path, role: str, limit: int, is_claim_open: Callable[[str, int], bool]) -> Place | None:
-    """Take a free place of `role`, or return None when all `limit` of them are taken."""
-    for index in range(1, limit + 1):
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(folder / f"{role}.{index}", flags, 0o644)
+    """Take a free place of `role`, or return None when all `limit` of them are taken.
+
+    Where something else has a place's name, everybody takes the next name instead. Raises FileExistsError when it
+    has nearly all.
+    """
+    foreign = index = 0
+    while index - foreign < limit:
+        index += 1
+        try:
+            descriptor = open_own(folder / f"{role}.{index}", os.O_RDWR | os.O_CREAT)
+        except FileExistsError:
+            foreign += 1
+            if foreign > _MOST_FOREIGN:
+                raise
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -53,4 +69,4 @@ def enter(folder: Path, role: str, limit: int, is_claim_open: Callable[[str, int
 def _still_occupied(descriptor: int, is_claim_open: Callable[[str, int], bool]) -> bool:
     """A place whose holder died belongs to its claim until that is taken back."""
     item_id, _, number = os.pread(descriptor, 4096, 0).decode(errors="replace").strip().partition(" ")
-    return bool(item_id) and number.isdigit() and is_claim_open(item_id, int(number))
+    return is_id(item_id) and number.isdecimal() and is_claim_open(item_id, int(number))

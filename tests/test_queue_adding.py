@@ -132,7 +132,7 @@ def test_an_import_finished_twice_changes_nothing_of_what_happened_since(queue) 
     taker = make_taker(queue)
     assert drain(queue, taker) == ["a", "b"]
     items = ",".join(Path(queue.layout.item(name)).read_text() for name in ("a", "b"))
-    (queue.layout.imports / "again.json").write_text(f"[{items}]")  # as after a power cut that kept the file
+    (queue.layout.imports / "0123456789abcdef.json").write_text(f"[{items}]")  # as after a power cut that kept the file
     heal(queue, AT_ONCE)
     assert taker.take() is None
     assert names_in(queue.layout.imports) == []
@@ -149,6 +149,8 @@ def test_foreign_files_among_the_imports_stop_nobody_and_stay(queue, tmp_path) -
     (imports / "d.json").symlink_to(outside)
     (imports / "e.json").write_text("[" * 100_000)
     (imports / "f").mkdir()
+    for path in list(imports.iterdir()):
+        path.rename(imports / f"{path.stem * 16}.json")  # a name of ours
     before = names_in(imports)
     queue.add([an_item("one"), an_item("two")])
     heal(queue, AT_ONCE)

@@ -101,8 +101,9 @@ def test_strange_names_among_the_items_are_named_and_left_alone(queue) -> None:
     survey = Survey(queue)
     survey.refresh()
     assert [(damage.path, damage.problem) for damage in survey.damage] == [
-        (str(folder / "README"), "is none of the queue's files"),
         (queue.layout.item("orphan"), "is missing, although there are records of this item"),
+        (str(queue.layout.items / "notes.txt"), "is none of the queue's files"),
+        (str(folder / "README"), "is none of the queue's files"),
     ]
     assert drain(queue, make_taker(queue)) == ["a"]
     assert (folder / "README").read_text() == "mine"
@@ -115,15 +116,15 @@ def test_links_in_place_of_our_own_files_are_not_written_through(queue, tmp_path
     (queue.layout.root / "bell").symlink_to(victim)
     add_lock = queue.layout.add_lock
     add_lock.symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="symbolic link"):
         add(queue, "a")
     add_lock.unlink()
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="symbolic link"):
         Bell(queue.layout.bell)
     queue.layout.bell.unlink()
-    add(queue, "a", role="builder")
-    with pytest.raises(OSError, match="symbolic links"):
-        make_taker(queue, wip={"builder": 1}).take()
+    queue.add([an_item("a", role="builder"), an_item("b", role="builder")])
+    assert make_taker(queue, wip={"builder": 1}).take() is not None
+    assert make_taker(queue, wip={"builder": 1}).take() is None, "the place of the next name is the only one"
     assert victim.read_text() == SECRET
 
 
@@ -302,7 +303,8 @@ def test_a_survey_reads_only_what_is_new(queue, monkeypatch) -> None:
     end(queue, taker, taker.take())
     reads.clear()
     survey.refresh()
-    assert {str(path).rpartition("/")[2] for path in reads} == {"i0.json", "i0.1", "i0.2", "i0.3"}
+    names = {Path(path).name for path in reads if "/items/" in str(path)}
+    assert names == {"i0.json", "i0.1", "i0.2", "i0.3"}
     assert (survey.counts()["ready"], survey.counts()["done"]) == (19, 1)
     assert survey.is_done("i0")
     assert survey.get("nowhere") is None

@@ -197,16 +197,17 @@ def test_many_packs_become_one(queue, monkeypatch) -> None:
 def test_a_look_that_is_overtaken_by_a_merge_looks_again(queue, monkeypatch) -> None:
     done = finish(queue, "a")
     tidy(queue)
-    real = Packs.headers
+    real = Packs.look
     seen: list[dict[Path, Header]] = []
 
-    def merge_meanwhile(packs: Packs) -> dict[Path, Header]:
-        seen.append(real(packs))
+    def merge_meanwhile(packs: Packs) -> tuple[dict[Path, Header], list[Unreadable]]:
+        headers, unreadable = real(packs)
+        seen.append(headers)
         if len(seen) == 1:
-            packing.merge(queue.layout, seen[0], queue.now(), durable=False)
-        return seen[-1]
+            packing.merge(queue.layout, headers, queue.now(), durable=False)
+        return headers, unreadable
 
-    monkeypatch.setattr(Packs, "headers", merge_meanwhile)
+    monkeypatch.setattr(Packs, "look", merge_meanwhile)
     assert queue.entry("a") == done["a"]
     assert len(seen) == 2
 
