@@ -14,14 +14,14 @@ from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
 from . import snapshot as model
+from .attention import attention
 from .control import Ending, Wanted, read_wanted
 from .lock import Holder, read_holder
-from .snapshot import AgentStatus, Attention, CoordinatorStatus, QueueCounts, RecentItem, Snapshot, TargetStatus, Totals
+from .snapshot import AgentStatus, CoordinatorStatus, QueueCounts, RecentItem, Snapshot, TargetStatus, Totals
 from .target_report import LANDER, TargetReport, read_target
 
 _FRESH_SECONDS = 5.0  # an older status file is of a coordinator that cannot write it: look for ourselves
 _RECENT = 40
-_MOST_ATTENTION = 50
 
 
 def current_snapshot(project: Project) -> Snapshot:
@@ -114,7 +114,7 @@ def build(
         agents=tuple(agent for agent in agents if agent.name != LANDER),
         queue=QueueCounts(**counts),
         totals=_totals(survey, counts),
-        attention=tuple(_attention(entries, survey, agents, target))[:_MOST_ATTENTION],
+        attention=attention(entries, survey, agents, target),
         target=_target_status(target),
         recent=tuple(_recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )
@@ -136,47 +136,6 @@ def _totals(survey: Survey, counts: dict[State, int]) -> Totals:
         success_rate=round(counts["done"] / ended, 4) if ended else None,
         mean_seconds=None if mean_seconds is None else round(mean_seconds, 3),
     )
-
-
-def _attention(
-    entries: Iterable[tuple[Entry, State]],
-    survey: Survey,
-    agents: Iterable[AgentStatus],
-    target: TargetReport | None,
-) -> Iterable[Attention]:
-    """Yield what needs a person, the most general first."""
-    if target is not None and target.blocked:
-        yield Attention(item=None, why=f"{target.name} does not follow: {target.blocked}", next=target.next)
-    for agent in agents:
-        if agent.health == "failing":
-            yield Attention(
-                item=None,
-                why=f"{agent.name} was given up: {agent.note or 'its workers died too often'}",
-                next=f"parallel-loop logs {agent.name} --worker",
-            )
-    for damage in survey.damage:
-        yield Attention(item=damage.item, why=f"{damage.path}: {damage.problem}", next="parallel-loop doctor")
-    for entry, state in entries:
-        item_id, why = entry.item.id, (entry.last.why if entry.last else None) or ""
-        if state == "waiting":
-            reviewed = entry.last is not None and entry.last.outcome == "review"
-            command = f"parallel-loop approve {item_id}" if reviewed else f"parallel-loop answer {item_id} TEXT"
-            yield Attention(item=item_id, why=why, next=command)
-        elif state == "failed":
-            yield Attention(item=item_id, why=why, next=f"parallel-loop retry {item_id}")
-        elif state == "blocked":
-            yield from _blocked_for_good(entry, survey)
-
-
-def _blocked_for_good(entry: Entry, survey: Survey) -> Iterable[Attention]:
-    for dependency in entry.item.after:
-        other = survey.get(dependency)
-        if other is not None and other.last is not None and other.last.kind in {"failed", "cancelled"}:
-            yield Attention(
-                item=entry.item.id,
-                why=f"waits for {dependency}, which is {other.last.kind}",
-                next=f"parallel-loop retry {dependency}",
-            )
 
 
 def _recent(entries: Iterable[tuple[Entry, State]]) -> Iterable[RecentItem]:

@@ -96,7 +96,8 @@ def _explain(error: BaseException, find_state: Callable[[], Path | None]) -> tup
         return USAGE, _explain_usage(error)
     code = _code_of(error)
     if code is not None:
-        return code, _flat(str(error))
+        seen = "; see `parallel-loop doctor`" if type(error).__name__ == "Unreadable" else ""
+        return code, _flat(str(error)) + seen
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         where = f"cannot use {os.fsdecode(error.filename)}" if error.filename is not None else "cannot go on"
         return ENVIRONMENT, f"{where}: {error.strerror}; {_REMEDIES[error.errno]}"

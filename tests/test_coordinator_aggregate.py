@@ -11,7 +11,7 @@ import pytest
 
 from parallel_loop.coordinator.aggregate import build, current_snapshot
 from parallel_loop.coordinator.lock import CoordinatorLock
-from parallel_loop.coordinator.snapshot import AgentStatus, CoordinatorStatus, Snapshot, decode, encode
+from parallel_loop.coordinator.snapshot import AgentStatus, Attention, CoordinatorStatus, Snapshot, decode, encode
 from parallel_loop.coordinator.target_report import TargetReport, read_target, write_target
 from parallel_loop.harness.heart import Heart
 from parallel_loop.harness.project import Project
@@ -101,9 +101,9 @@ def test_what_needs_a_person_is_said_with_the_command_to_run_next(project: Proje
     add(project, "after-cancelled", after=("gone",))
     assert attention(project) == {
         "asks": ("which licence?", "parallel-loop answer asks TEXT"),
-        "looks": ("wants a look", "parallel-loop approve looks"),
-        "fails": ("the program ended with exit code 1", "parallel-loop retry fails"),
-        "after-failed": ("waits for fails, which is failed", "parallel-loop retry fails"),
+        "looks": ("wants a look; `parallel-loop reject looks REASON` sends it back", "parallel-loop approve looks"),
+        "fails": ("the program ended with exit code 1", "parallel-loop show fails"),
+        "after-failed": ("waits for fails, which is failed", "parallel-loop show fails"),
         "after-cancelled": ("waits for gone, which is cancelled", "parallel-loop retry gone"),
     }
 
@@ -114,6 +114,31 @@ def test_damage_in_the_queue_needs_a_person(project: Project) -> None:
     ((why, command),) = attention(project).values()
     assert "is damaged or foreign" in why
     assert command == "parallel-loop doctor"
+
+
+def test_needs_come_in_the_order_in_which_they_are_best_looked_at(project: Project) -> None:
+    add(project, "killed")
+    take(project, "killed", kind="failed", outcome="died", why="the worker died")
+    for number in range(3):
+        add(project, f"behind-{number}", after=("killed",))
+    add(project, "broken")
+    add(project, "behind-broken", after=("broken",))
+    Path(project.queue.layout.record("broken", 1)).write_text("nonsense")
+    (project.queue.layout.root / os.fsdecode(b"odd\xff\n")).write_text("mine")
+    add(project, "asks")
+    take(project, "asks", kind="waiting", outcome="asked", why="which?")
+    snapshot = decode(encode(current_snapshot(project)))
+    assert [(need.item, need.next) for need in snapshot.attention] == [
+        ("asks", "parallel-loop answer asks TEXT"),
+        ("killed", "parallel-loop retry killed"),
+        ("broken", "parallel-loop doctor"),
+        (None, "parallel-loop doctor"),
+        ("killed", "parallel-loop show killed"),
+        ("behind-broken", "parallel-loop doctor"),
+    ]
+    assert snapshot.attention[3].why.endswith("odd\\xff\n: is none of the queue's files")
+    assert snapshot.attention[4].why == "is failed, and 3 items wait for it"
+    assert snapshot.attention[5].why == "waits for broken, which is damaged"
 
 
 def test_a_blocked_target_needs_a_person(project: Project) -> None:
@@ -146,7 +171,9 @@ def test_too_many_needs_are_cut_short(project: Project) -> None:
         add(project, f"i{number}")
         append(project.queue, f"i{number}", "cancelled")
         add(project, f"j{number}", after=(f"i{number}",))
-    assert len(current_snapshot(project).attention) == 50
+    needs = current_snapshot(project).attention
+    assert len(needs) == 50
+    assert needs[-1] == Attention(item=None, why="and 11 more", next="parallel-loop list")
 
 
 def test_the_items_that_changed_last_come_first(project: Project) -> None:

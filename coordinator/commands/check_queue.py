@@ -10,14 +10,18 @@ from ...harness.identity import own_identity
 from ...harness.processes import end_marked
 from ...harness.project import Project
 from ...harness.state import AgentDirectory
+from ...queue.atomic import Unreadable, own_names
+from ...queue.foreign import foreign_hints
 from ...queue.healing import heal
-from ...queue.hints import list_names
+from ...queue.imports import is_import
 from ...queue.markers import is_owner_alive
 from ...queue.store import NewerFormat
 from ...queue.survey import Survey
 from ..lock import CoordinatorLock, read_holder
 from .findings import Finding, fail, failed_with, ok, warn
 
+_MOVE_AWAY = "look at it and move it away; it is passed over, and nothing else depends on it"
+_RESTORE = "put it back from a copy, or move all files of this item away and add the item again; the others go on"
 _MEND = "`parallel-loop run` or `parallel-loop doctor --repair` tidies it"
 
 
@@ -30,15 +34,15 @@ def check_queue(project: Project) -> Iterator[Finding]:
     """Look for damage and for what killed processes left; with a coordinator at work, the latter is its own affair."""
     try:
         queue = project.queue
-    except NewerFormat as error:
+    except (NewerFormat, Unreadable) as error:
         yield failed_with("queue", error)
         return
     survey = Survey(queue)
     survey.refresh()
     for damage in survey.damage:
-        yield fail(
-            "queue", f"{damage.path} {damage.problem}", "look at it and move it away; nothing else depends on it"
-        )
+        yield fail("queue", f"{damage.path} {damage.problem}", _MOVE_AWAY if damage.item is None else _RESTORE)
+    for damage in foreign_hints(queue.layout):
+        yield warn("queue", f"{damage.path} {damage.problem}", _MOVE_AWAY)
     yield ok("queue", ", ".join(f"{count} {state}" for state, count in survey.counts().items() if count) or "no items")
     if read_holder(project.state.coordinator_lock) is None:
         yield from _leftovers(project, survey)
@@ -51,9 +55,12 @@ def _leftovers(project: Project, survey: Survey) -> Iterator[Finding]:
             continue
         if not is_owner_alive(layout.record(entry.item.id, len(entry.records))):
             yield warn("claim", f"{entry.item.id} is held by {entry.last.agent}, whose worker is dead", _MEND)
-    for name in list_names(layout.imports):
-        yield warn("import", f"{layout.imports / name} was not finished", _MEND)
-    dead = sum(not is_owner_alive(layout.workers / name) for name in list_names(layout.workers))
+    foreign = {damage.path for damage in survey.damage}
+    for path in map(layout.imports.joinpath, filter(is_import, own_names(layout.imports))):
+        if str(path) not in foreign:
+            yield warn("import", f"{path} was not finished", _MEND)
+    workers = (layout.workers / name for name in own_names(layout.workers))
+    dead = sum(str(path) not in foreign and not is_owner_alive(path) for path in workers)
     if dead:
         yield warn("markers", f"{dead} of workers that were killed", _MEND)
 

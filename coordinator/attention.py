@@ -1,0 +1,102 @@
+"""What needs a person, in the order in which it is best looked at, each with the one command to run next.
+
+First what keeps everything from going on, then who was asked something, then what failed, then damage, and last what
+merely waits for one of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..queue.folders import Damage
+from ..queue.records import Entry, State
+from ..queue.survey import Survey
+from .snapshot import AgentStatus, Attention
+from .target_report import TargetReport
+
+_MOST = 50
+_CUT_SHORT = {"died", "interrupted", "limited", "timed-out"}
+
+
+def attention(
+    entries: Sequence[tuple[Entry, State]],
+    survey: Survey,
+    agents: Iterable[AgentStatus],
+    target: TargetReport | None,
+) -> tuple[Attention, ...]:
+    """Return what needs a person, the most urgent first."""
+    found = [
+        *_obstacles(agents, target),
+        *(_question(entry) for entry, state in entries if state == "waiting"),
+        *(_failure(entry) for entry, state in entries if state == "failed"),
+        *(_damage(damage) for damage in survey.damage),
+        *_waiting_for_good([entry for entry, state in entries if state == "blocked"], survey),
+    ]
+    if len(found) > _MOST:
+        rest = Attention(item=None, why=f"and {len(found) - _MOST + 1} more", next="parallel-loop list")
+        return (*found[: _MOST - 1], rest)
+    return tuple(found)
+
+
+def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> Iterator[Attention]:
+    if target is not None and target.blocked:
+        yield Attention(item=None, why=f"{target.name} does not follow: {target.blocked}", next=target.next)
+    for agent in agents:
+        if agent.health == "failing":
+            yield Attention(
+                item=None,
+                why=f"{agent.name} was given up: {agent.note or 'its workers died too often'}",
+                next=f"parallel-loop logs {agent.name} --worker",
+            )
+
+
+def _question(entry: Entry) -> Attention:
+    item_id, why = entry.item.id, _why(entry)
+    if entry.last is not None and entry.last.outcome == "review":
+        also = f"`parallel-loop reject {item_id} REASON` sends it back"
+        return Attention(item=item_id, why=f"{why}; {also}" if why else also, next=f"parallel-loop approve {item_id}")
+    return Attention(item=item_id, why=why, next=f"parallel-loop answer {item_id} TEXT")
+
+
+def _failure(entry: Entry) -> Attention:
+    """Who was killed or cut short may do better the next time; else one has to look at what went wrong first."""
+    item_id, outcome = entry.item.id, entry.last.outcome if entry.last is not None else None
+    command = "retry" if outcome in _CUT_SHORT else "show"
+    return Attention(item=item_id, why=_why(entry), next=f"parallel-loop {command} {item_id}")
+
+
+def _damage(damage: Damage) -> Attention:
+    """A retry would help nobody: nothing can be done to an item that cannot be read."""
+    return Attention(item=damage.item, why=f"{shown(damage.path)}: {damage.problem}", next="parallel-loop doctor")
+
+
+def _waiting_for_good(blocked: Iterable[Entry], survey: Survey) -> Iterator[Attention]:
+    """Yield the items without which others cannot go on: each once, with how many wait for it."""
+    waiting: dict[str, list[str]] = {}
+    for entry in blocked:
+        for dependency in dict.fromkeys(entry.item.after):
+            waiting.setdefault(dependency, []).append(entry.item.id)
+    damaged = {damage.item for damage in survey.damage}
+    for dependency, ids in waiting.items():
+        other = survey.get(dependency)
+        ended = None if other is None or other.last is None else other.last.kind
+        if ended in {"failed", "cancelled"}:
+            command = f"parallel-loop {'show' if ended == 'failed' else 'retry'} {dependency}"
+            yield _waiting(ids, dependency, str(ended), command)
+        elif dependency in damaged:
+            yield _waiting(ids, dependency, "damaged", "parallel-loop doctor")
+
+
+def _waiting(ids: Sequence[str], dependency: str, state: str, command: str) -> Attention:
+    if len(ids) == 1:
+        return Attention(item=ids[0], why=f"waits for {dependency}, which is {state}", next=command)
+    return Attention(item=dependency, why=f"is {state}, and {len(ids)} items wait for it", next=command)
+
+
+def _why(entry: Entry) -> str:
+    return (entry.last.why if entry.last else None) or ""
+
+
+def shown(path: str) -> str:
+    """Return a path as text that JSON can hold: file names may be any bytes."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
