@@ -27,9 +27,10 @@ class ImportUnfinished(OSError):
     """The items of an import are added, but could not all be written where they belong yet."""
 
     def __init__(self, error: OSError) -> None:
+        reason = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
         super().__init__(
             error.errno,
-            f"the items are accepted, but not all are in the queue yet ({error.strerror}); do not import them again: "
+            f"the items are accepted, but not all are in the queue yet ({reason}); do not import them again: "
             "once that is mended, the next `parallel-loop add` or `run` puts them there",
         )
 

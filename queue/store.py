@@ -112,6 +112,8 @@ class Queue:
             os.close(descriptor)
 
     def _import(self, items: Sequence[Item]) -> None:
+        for item in items:
+            self.layout.require_own_folder(item.id)
         path = write_import(self.layout, items, durable=self.durable)
         try:
             self._finish_import(path, items)
