@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills torture large power fencing filesystems bench clean
+.PHONY: demo test check format coverage kills fuzz torture large power fencing filesystems bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -33,6 +33,10 @@ kills: $(VENV)/installed
 # Workers and landers that are stopped, replaced, and go on: twenty and five trials for each seed.
 fencing: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python tests/support/fencing.py $(or $(FROM),0) $(or $(TO),10)
+
+# The readers of the queue's files, given what is nearly one: 20,000 of each kind.
+fuzz: $(VENV)/installed
+	FUZZ=$(or $(FUZZ),20000) $(BIN)/python -m pytest --timeout 0 tests/test_queue_fuzz.py
 
 # Other file systems, mounted for real in a mount namespace of its own; needs root. FILESYSTEMS="xfs btrfs": some of them.
 filesystems: $(VENV)/installed

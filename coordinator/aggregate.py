@@ -116,7 +116,7 @@ def build(
         totals=_totals(survey, counts),
         attention=attention(entries, survey, agents, target),
         target=_target_status(target),
-        recent=tuple(_recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
+        recent=tuple(recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )
 
 
@@ -138,7 +138,7 @@ def _totals(survey: Survey, counts: dict[State, int]) -> Totals:
     )
 
 
-def _recent(entries: Iterable[tuple[Entry, State]]) -> Iterable[RecentItem]:
+def recent(entries: Iterable[tuple[Entry, State]]) -> Iterable[RecentItem]:
     touched = [(entry, state) for entry, state in entries if entry.last is not None and entry.last.kind != "claimed"]
     touched.sort(key=lambda pair: pair[0].records[-1].at, reverse=True)
     for entry, state in touched[:_RECENT]:

@@ -161,13 +161,13 @@ def test_thousands_of_odd_names_are_counted_not_listed(tmp_path: Path) -> None:
     queue = stage(tmp_path)
     folders = [queue.layout.root, queue.layout.imports, queue.layout.packs, Path(queue.layout.item("good")).parent]
     for folder in folders:
-        for number in range(1000):
+        for number in range(200):
             (folder / os.fsdecode(b"odd\xff%d" % number)).touch()
     assert work(queue) == ["bad", "good", "limited", "behind"]
     survey = Survey(queue)
     survey.refresh()
     assert len(survey.damage) == 4 * 21
-    assert [damage.problem for damage in survey.damage].count("holds 980 more files that are none of the queue's") == 4
+    assert [damage.problem for damage in survey.damage].count("holds 180 more files that are none of the queue's") == 4
 
 
 def test_a_pack_cannot_have_others_removed_or_lead_out(tmp_path: Path) -> None:
