@@ -6,9 +6,12 @@ The numbers are times in nanoseconds; only their change means something.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from .atomic import open_own
@@ -18,31 +21,51 @@ _SLOT = 8  # bytes of one number
 LOWEST_PRIORITY = max(PRIORITIES.values())
 DELAYED = LOWEST_PRIORITY + 1  # rung when there is a new item that is not due yet
 ANYTHING = DELAYED + 1  # rung for all that gives nobody a new item to take
-_SIZE = _SLOT * (ANYTHING + 1)
 
 
 class Bell:
-    """The bell of one queue. Opening it creates the file; raises FileExistsError when something else has its name."""
+    """The bell of one queue. Opening it creates the file.
+
+    Where something else has its name, there is none until that is moved away: then it seems to ring every second.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
-        self._descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
-        self._file = os.fstat(self._descriptor)
-        self.close = weakref.finalize(self, os.close, self._descriptor)  # also of a queue that nobody needs any more
+        self._descriptor: int | None = None
+        self._own_rings = 0
+        self._file: os.stat_result | None = None
+        self.close: Callable[[], object] = bool
+        with contextlib.suppress(FileExistsError):
+            self._use(open_own(path, os.O_RDWR | os.O_CREAT))
+
+    def _use(self, descriptor: int) -> None:
+        self._descriptor, self._file = descriptor, os.fstat(descriptor)
+        self.close = weakref.finalize(self, os.close, descriptor)  # also of a queue that nobody needs any more
 
     def fileno(self) -> int:
+        """Return the open file. Raises OSError when there is none."""
+        if self._descriptor is None:
+            raise FileExistsError(errno.EEXIST, "is not the bell", self.path)
         return self._descriptor
 
     def is_current(self) -> bool:
         """Tell whether the file that is open still is the one of that name: who rings from now on opens that."""
         try:
-            return os.path.samestat(self._file, os.lstat(self.path))
+            return self._file is not None and os.path.samestat(self._file, os.lstat(self.path))
         except OSError:
             return False
 
     def reopen(self) -> None:
         """Go over to the file that has the name now. None is made: somebody may be removing the whole queue."""
-        descriptor = open_own(self.path, os.O_RDWR)
+        try:
+            descriptor = open_own(self.path, os.O_RDWR)
+        except FileExistsError:
+            self.close()
+            self._descriptor = self._file = None
+            raise
+        if self._descriptor is None:
+            self._use(descriptor)
+            return
         try:
             os.dup2(descriptor, self._descriptor, inheritable=False)
             self._file = os.fstat(descriptor)
@@ -51,19 +74,27 @@ class Bell:
 
     def ring(self, which: int = ANYTHING) -> None:
         """Say that something may be new at priority `which`, or of any other kind."""
-        os.pwrite(self._descriptor, time.time_ns().to_bytes(_SLOT, "little"), which * _SLOT)
+        self._own_rings += 1
+        if self._descriptor is not None:
+            os.pwrite(self._descriptor, time.time_ns().to_bytes(_SLOT, "little"), which * _SLOT)
 
     def ring_all(self) -> None:
         """Say that anything may be new: nobody trusts an earlier listing afterwards."""
-        os.pwrite(self._descriptor, time.time_ns().to_bytes(_SLOT, "little") * (ANYTHING + 1), 0)
+        if self._descriptor is not None:
+            os.pwrite(self._descriptor, time.time_ns().to_bytes(_SLOT, "little") * (ANYTHING + 1), 0)
 
     def heard(self) -> bytes:
         """Return all the numbers; a later call that returns the same heard nothing since."""
-        return os.pread(self._descriptor, _SIZE, 0)
+        return self._read(ANYTHING + 1)
 
     def heard_of_items(self) -> bytes:
         """Return the numbers of the priorities and of the delayed items alone."""
-        return os.pread(self._descriptor, _SLOT * (DELAYED + 1), 0)
+        return self._read(DELAYED + 1)
+
+    def _read(self, count: int) -> bytes:
+        if self._descriptor is None:
+            return (int(time.time()) + self._own_rings).to_bytes(_SLOT, "little") * count
+        return os.pread(self._descriptor, _SLOT * count, 0)
 
     @staticmethod
     def number(heard: bytes, which: int) -> bytes:

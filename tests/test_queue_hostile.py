@@ -32,7 +32,7 @@ REGULAR = {
 }
 READ = {"item", "record", "import", "pack", "marker", "note", "format"}  # elsewhere the bytes do not matter
 LIKE_ALL_REGULAR = {"nothing", "garbage"}
-NEEDED = {"bell", "lock of adding", "format"}  # where these cannot be opened, a clear error says so
+NEEDED = {"lock of adding", "format"}  # where these cannot be opened, a clear error says so
 HINTS = {"ready hint", "delayed hint"}  # removed by who finds nothing behind them, whatever they are
 FINE = {  # what nobody needs to be told of, and may be written to or removed
     "bell": REGULAR,
