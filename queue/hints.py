@@ -181,17 +181,14 @@ class Hints:
 
 
 def list_names(folder: StrPath) -> list[str]:
-    """Return the sorted names in `folder`, none when it does not exist."""
-    try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 (names are what we want, and there may be many)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    """Return the sorted names in `folder`, none when it does not exist or is no directory, as a symbolic link."""
+    return atomic.own_names(folder)
 
 
 def remove(path: StrPath) -> None:
     try:  # noqa: SIM105 (twice as quick as suppress)
         os.unlink(path)  # noqa: PTH108 (text, see Layout)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):  # a directory is none of ours
         pass
 
 
