@@ -17,7 +17,8 @@ from .layout import Layout
 
 SUFFIX = ".held"
 _LIMIT_BYTES = 1024 * 1024  # thousands of lines; a worker holds one item or a few
-_LINE = MAX_ID_LENGTH + 28  # room for the id and any number that a chain can reach
+_BEGINNING = b"claim "
+_LINE = MAX_ID_LENGTH + 34  # room for the id and any number that a chain can reach
 
 
 class HeldNote:
@@ -42,7 +43,7 @@ class HeldNote:
         """Write down the claim that is about to be made."""
         index = self._free.pop() if self._free else len(self._lines)
         self._lines[item_id, number] = index
-        os.pwrite(self._descriptor, f"{item_id} {number}".ljust(_LINE - 1).encode() + b"\n", index * _LINE)
+        os.pwrite(self._descriptor, f"claim {item_id} {number}".ljust(_LINE - 1).encode() + b"\n", index * _LINE)
 
     def drop(self, item_id: str, number: int) -> None:
         """Forget a claim that was not made or has ended, with all that follows from its end."""
@@ -62,10 +63,14 @@ def read_note(path: StrPath) -> list[str]:
 
     A line that a kill or a power cut left half written is passed over; a file of other lines is none of ours.
     """
-    data = atomic.read_file(path, _LIMIT_BYTES) or b""
-    lines = [line.rstrip(b" \0").decode("ascii", "replace").split(" ") for line in data.split(b"\n")]
-    found = [line for line in lines if line != [""]]
-    ids = dict.fromkeys(line[0] for line in found if is_id(line[0]) and len(line) == 2 and line[1].isdecimal())
-    if found and not ids:
-        raise Unreadable(path, "is none of the queue's files")
+    data = (atomic.read_file(path, _LIMIT_BYTES) or b"").rstrip(b"\0")
+    ids: dict[str, None] = {}
+    for start in range(0, len(data), _LINE):
+        line = data[start : start + _LINE].lstrip(b"\0")
+        if line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
+            raise Unreadable(path, "is none of the queue's files")
+        _, _, rest = line.decode("ascii", "replace").partition(" ")
+        item_id, _, number = rest.rstrip(" \n").partition(" ")
+        if is_id(item_id) and number.isdecimal():
+            ids[item_id] = None
     return list(ids)

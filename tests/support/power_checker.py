@@ -80,7 +80,7 @@ def check_after_cut(root: Path, facts: list[Fact]) -> None:
 def _check_kept(queue: Queue, told: Told) -> None:
     survey = Survey(queue)
     survey.refresh()
-    assert survey.damage == [], "a file that can be seen is whole, also after a cut"
+    assert survey.damage == [], f"a file that can be seen is whole, also after a cut: {survey.damage}"
     for item_id, item in told.items.items():
         entry = queue.entry(item_id)
         assert entry is not None, f"{item_id} was acknowledged and is lost"
