@@ -156,8 +156,8 @@ class Chain:
         return os.path.lexists(self._layout.record(item_id, number))
 
     def is_claim_open(self, item_id: str, number: int) -> bool:
-        """True while record `number` is the last of the chain."""
-        return self.has_record(item_id, number) and not self.has_record(item_id, number + 1)
+        """True while record `number` is the last of the item's chain; what is left of a packed one is no claim."""
+        return self.has_record(item_id, number) and self.is_ours(item_id, number)
 
     def is_ours(self, item_id: str, number: int) -> bool:
         """True while nothing follows record `number`, which the caller made; tidying takes all records away at once."""
