@@ -169,15 +169,25 @@ class Hints:
 
     def mark_dependent(self, dependency: str, item_id: str) -> None:
         folder = self._layout.after / dependency
-        folder.mkdir(parents=True, exist_ok=True)
-        self._name(item_id, f"{folder}/{item_id}")
+        for _ in range(_MOST_TRIES):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._name(item_id, f"{folder}/{item_id}")
+            except FileNotFoundError:  # tidying removed the folder
+                continue
+            return
 
     def dependents(self, dependency: str) -> list[str]:
         folder = f"{self._layout.dependents}/{dependency}"
         return list_names(folder) if atomic.exists(folder) else []  # mostly nobody waits, which is quicker to ask
 
     def _name(self, item_id: str, path: str) -> None:
-        atomic.link_once(self._layout.item(item_id), path)
+        """Make the hint; none of an item that was done and packed meanwhile."""
+        try:
+            atomic.link_once(self._layout.item(item_id), path)
+        except FileNotFoundError:
+            if os.path.lexists(self._layout.item(item_id)):
+                raise
 
 
 def list_names(folder: StrPath) -> list[str]:

@@ -85,17 +85,20 @@ class Packs:
 
     def look(self, names: list[str] | None = None) -> tuple[dict[Path, Header], list[Unreadable]]:
         """Return the headers of all packs, and what cannot be read."""
-        found: dict[Path, Header] = {}
-        unreadable: list[Unreadable] = []
-        for path in (self._folder / name for name in names or own_names(self._folder) if is_pack(name)):
-            try:
-                with open_pack(path) as file:
-                    found[path] = read_header(path, file)
-            except FileNotFoundError:
-                continue  # merged since it was listed
-            except Unreadable as error:
-                unreadable.append(error)
-        return found, unreadable
+        while True:
+            found: dict[Path, Header] = {}
+            unreadable: list[Unreadable] = []
+            merged = False
+            for path in (self._folder / name for name in names or own_names(self._folder) if is_pack(name)):
+                try:
+                    with open_pack(path) as file:
+                        found[path] = read_header(path, file)
+                except FileNotFoundError:
+                    merged = True  # since it was listed: the listing lacks the pack that has its items now
+                except Unreadable as error:
+                    unreadable.append(error)
+            if names is not None or not merged:
+                return found, unreadable
 
     def unfinished(self) -> set[Path]:
         """Return the packs whose items' own files may still be there."""

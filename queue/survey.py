@@ -140,10 +140,14 @@ class Survey:
                     if entry is not None:
                         yield entry
 
-    def _packed(self) -> Iterator[Entry]:
-        for path in self._queue.packs.headers():
-            with contextlib.suppress(Unreadable, FileNotFoundError):  # what stands before the damage is shown
-                yield from (entry for entry in entries_of(path) if entry.item.id not in self.done)
+    def _packed(self) -> list[Entry]:
+        while True:
+            found: list[Entry] = []
+            with contextlib.suppress(FileNotFoundError):  # merged since they were listed: again
+                for path in self._queue.packs.headers():
+                    with contextlib.suppress(Unreadable):  # what stands before the damage is shown
+                        found.extend(entry for entry in entries_of(path) if entry.item.id not in self.done)
+                return found
 
     def get(self, item_id: str) -> Entry | None:
         """Return an item that was touched and is not done."""

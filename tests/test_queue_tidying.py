@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -308,5 +310,95 @@ def test_an_import_that_is_finished_late_does_not_bring_back_what_was_packed(que
     monkeypatch.undo()
     heal(queue, AT_ONCE)
     assert names_in(queue.layout.imports) == []
+    assert own_files(queue) == []
+    assert drain(queue, make_taker(queue)) == []
+
+
+class Overtaking:
+    """Does `act` before the first step for which `when` says so."""
+
+    def __init__(self, when: Callable[[Step], bool], act: Callable[[], object]) -> None:
+        self._when = when
+        self._act = act
+        self.done = False
+
+    def __call__(self, step: Step) -> None:
+        if not self.done and self._when(step):
+            self.done = True
+            self._act()
+
+
+def test_a_look_that_is_overtaken_by_a_merge_at_any_of_its_steps_finds_all(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tidying, "_MOST_PACKS", 1)
+
+    def merge(queue: Queue) -> None:
+        finish(queue, "b")
+        assert tidy(queue) == 1
+
+    for number in itertools.count():
+        queue = make_queue(tmp_path / str(number), Clock())
+        done = finish(queue, "a")
+        tidy(queue)
+        steps = itertools.count()
+        overtake = Overtaking(lambda _, steps=steps, number=number: next(steps) == number, partial(merge, queue))
+        with watched(overtake, looks=True):
+            assert queue.entry("a") == done["a"]
+            survey = Survey(queue)
+            survey.refresh()
+            assert survey.counts()["done"] >= 1
+            assert survey.done.done_since(START) <= 2
+            assert "a" in {entry.item.id for entry in survey.all_entries(packed=True)}
+        if not overtake.done:
+            break
+    assert number > 8
+
+
+def test_the_place_of_a_worker_that_was_killed_after_claiming_a_packed_item_is_free(queue) -> None:
+    add(queue, "a", role="narrow")
+    late = make_taker(queue, "late", {"narrow": 1})
+    assert late.peek().id == "a"
+    drain(queue, make_taker(queue, "other"))
+    tidy(queue)
+    with pytest.raises(Killed), watched(dying_before("chain.withdraw>hints.remove:unlink")):
+        late.take()
+    late.close()
+    assert own_files(queue) == ["a.1"]
+    heal(queue, AT_ONCE)
+    add(queue, "b", role="narrow")
+    assert drain(queue, make_taker(queue, "next", {"narrow": 1})) == ["b"]
+
+
+def dying_before(name: str) -> Callable[[Step], None]:
+    def look(step: Step) -> None:
+        if step.name.endswith(name):
+            raise Killed
+
+    return look
+
+
+def test_healing_that_is_overtaken_by_tidying_goes_on(queue) -> None:
+    """The item that another waits for is packed while its folder of notes is being written to."""
+    finish(queue, "a")
+    add(queue, "b", after=("a",))
+    overtake = Overtaking(lambda step: "mark_dependent>hints._name" in step.name, lambda: tidy(queue))
+    with watched(overtake):
+        heal(queue, AT_ONCE)
+    assert overtake.done
+    assert own_files(queue) == ["b.json"]
+    assert drain(queue, make_taker(queue)) == ["b"]
+
+
+def test_healing_goes_on_when_an_item_that_it_has_read_is_done_and_packed(queue) -> None:
+    finish(queue, "a")
+    add(queue, "b", after=("a",))
+
+    def finish_and_tidy() -> None:
+        assert drain(queue, make_taker(queue)) == ["b"]
+        assert tidy(queue) == 2
+
+    overtake = Overtaking(lambda step: "mark_dependent>hints._name" in step.name, finish_and_tidy)
+    with watched(overtake):
+        heal(queue, AT_ONCE)
+    assert overtake.done
     assert own_files(queue) == []
     assert drain(queue, make_taker(queue)) == []
