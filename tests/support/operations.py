@@ -15,7 +15,7 @@ from parallel_loop.queue.healing import heal, take_back_from_the_dead
 from parallel_loop.queue.records import Item, Record
 from support.queues import an_item
 from support.stepping import Stepper
-from support.torture_roles import POLICY, end, make_taker, open_queue, request, take
+from support.torture_roles import POLICY, end, make_taker, open_queue, request, take, tidy_once
 
 
 class Worker:
@@ -61,6 +61,16 @@ class Worker:
     def heal(self) -> None:
         heal(self.queue, POLICY)
 
+    def tidy(self) -> None:
+        assert tidy_once(self.queue, self.stepper), "there was nothing to tidy"
+
+    def let_another_tidy(self) -> None:
+        """Let another taker do one item, and pack that."""
+        another = Worker(self.stepper, self.queue.layout.root)
+        for deed in DONE:
+            deed(another)
+        another.taker.close()
+
 
 Deed = Callable[[Worker], None]
 
@@ -102,7 +112,15 @@ def _import(worker: Worker) -> None:
     worker.add(*(an_item(name, title="import of 3", priority=1, after=after.get(name, ())) for name in names))
 
 
+def _look_at_first(worker: Worker) -> None:
+    """Add an item that is next, and know that it is there."""
+    worker.add(an_item("first", priority=1, role="narrow"))
+    worker.enter()
+    assert worker.taker.peek() is not None
+
+
 TAKE: tuple[Deed, ...] = (Worker.enter, Worker.take)
+DONE: tuple[Deed, ...] = (*TAKE, lambda worker: worker.end("complete"), Worker.tidy)
 MESS = (
     Killed(TAKE),
     Killed((*TAKE, lambda worker: worker.end("landing"))),
@@ -153,4 +171,17 @@ OPERATIONS: dict[str, Operation] = {
     "approve": Operation(lambda worker: worker.ask("landing"), (*TAKE, Worker.review)),
     "take back": Operation(Worker.take_back, by_the_dead=(Killed(TAKE), Killed(TAKE))),
     "heal": Operation(Worker.heal, by_the_dead=MESS),
+    "tidy": Operation(Worker.tidy, (*TAKE, lambda worker: worker.end("complete"))),
+    "tidy with a merge": Operation(Worker.tidy, (*DONE, *TAKE, lambda worker: worker.end("done"))),
+    "finish a killed tidying": Operation(
+        Worker.heal, by_the_dead=(Killed(DONE, "_remove_files>hints.remove:unlink", 2),)
+    ),
+    "finish a killed merge": Operation(
+        Worker.heal, by_the_dead=(Killed(DONE), Killed(DONE, "packing.merge>hints.remove:unlink", 2))
+    ),
+    "take what was packed": Operation(Worker.take, (_look_at_first, Worker.let_another_tidy)),
+    "end what was packed": Operation(
+        lambda worker: worker.end("done", expected=False),
+        (*TAKE, lambda worker: worker.ask("cancelled"), lambda worker: worker.ask("retried"), Worker.let_another_tidy),
+    ),
 }

@@ -18,7 +18,7 @@ from support.queue_journal import Line, check_journal
 from support.queue_watcher import Watcher
 from support.queues import START, an_item
 from support.stepping import TO_THE_END, Actor, Stepper, rehearse
-from support.torture_roles import ROLES, WIP, settle
+from support.torture_roles import ROLES, WIP, settle, tidy_all
 
 Role = Callable[[Stepper, Path], None]
 
@@ -99,7 +99,7 @@ class Stage:
         self.history.append(f"{self.turn:4} {actor.name}: {text}")
 
     def finish(self) -> None:
-        """Kill who is left, let one process recover and do everything, and compare all promises with the files."""
+        """Kill who is left, let one process recover and do all, compare all promises with the files, and tidy."""
         for actor in self.living():
             self.kill(actor)
         last = self.start(f"settle-{len(self.actors)}", settle, freely=True)
@@ -109,6 +109,9 @@ class Stage:
         ended = {actor.name: later(START, actor.ended_at * 1e-3) for actor in self.actors if actor.ended_at is not None}
         check_journal(self._journal, self._watcher, ended)
         self._watcher.check_recovered()
+        self.go(self.start(f"tidy-{len(self.actors)}", tidy_all, freely=True))
+        self._watcher.look_closely()
+        self._watcher.check_tidied()
 
 
 @contextmanager
@@ -129,7 +132,7 @@ def staged(like: Stage | None = None) -> Iterator[Stage]:
         shutil.rmtree(root)
 
 
-def make_ready(roles: Iterable[Role] = (*ROLES.values(), settle)) -> None:
+def make_ready(roles: Iterable[Role] = (*ROLES.values(), settle, tidy_all)) -> None:
     """Do what would otherwise be done again in every process: fill caches, and leave the garbage where it is."""
     with staged() as stage:
         for role in roles:

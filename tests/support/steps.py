@@ -67,7 +67,7 @@ def watched(
 
         return call
 
-    for operation in OPERATIONS:
+    for operation in originals:
         setattr(os, operation, wrap(operation))
     try:
         yield

@@ -22,8 +22,9 @@ from support.stage import Role, Stage, make_ready, staged
 from support.stepping import Actor
 from support.torture_roles import ROLES
 
-CREW = ("work", "work", "add", "recover", "ask")
+CREW = ("work", "work", "add", "recover", "ask", "tidy")
 RACE = ("work", "work", "work")
+OTHERS = ("ask", "work", "work", "tidy")
 _MOST_TURNS = 300
 _MOST_STARTS = 3  # after the crew's first
 
@@ -40,12 +41,25 @@ class Schedule:
         """Run it to its end; AssertionError says what has gone wrong."""
         roles = ("", "narrow", "narrow", "wide")[: self._chance.randint(1, 4)]
         self._stage.add(**{f"first.{index}": {"role": role or None} for index, role in enumerate(roles)})
+        if self._chance.random() < 0.3:
+            self._oversleep()
         self._torture()
         for actor in self._stage.living():
             self._stage.kill(actor)
         if self._chance.random() < 0.5:
             self._stage.go(self._start("recover"), self._chance.randrange(1, 100))
         self._stage.finish()
+
+    def _oversleep(self) -> None:
+        """Let a worker stop somewhere, until others have perhaps ended its item and packed it."""
+        late = self._start("work")
+        self._stage.go(late, self._chance.randrange(10, 100))
+        for role in OTHERS:
+            self._stage.go(self._start(role))
+        if self._chance.random() < 0.3 and late.alive:
+            self._stage.go(late, self._chance.randint(1, 6))
+            if late.alive:
+                self._stage.kill(late)
 
     def _torture(self) -> None:
         stage, chance = self._stage, self._chance
@@ -66,8 +80,10 @@ class Schedule:
                 stage.kill(actor)
             else:
                 stage.go(actor, chance.randint(1, longest))
-            if "source found" in actor.at and chance.random() < 0.2:
+            if chance.random() < (0.5 if "taking._link" in actor.at else 0.1 if "source found" in actor.at else 0.0):
                 asleep = actor.name
+            elif chance.random() < 0.1:
+                asleep = ""
             if not actor.alive and starts:
                 starts -= 1
                 self._start(chance.choice(CREW))

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from parallel_loop.queue import healing, requests
+from parallel_loop.queue import healing, requests, tidying
 from parallel_loop.queue.healing import heal, take_back_from_the_dead
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Item, Record
@@ -19,16 +19,19 @@ from parallel_loop.queue.retry import RetryPolicy
 from parallel_loop.queue.store import Queue
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.taking import Claim, Taker
+from parallel_loop.queue.tidying import tidy
 from support.stepping import Stepper
 
 WIP = {"narrow": 1, "wide": 2}
 POLICY = RetryPolicy(attempts=4, first_seconds=0.004)  # in turns of a millisecond
 KINDS = ("complete", "complete", "done", "fail", "released", "waiting", "landing")
+_MOST_LOOKS = 8  # for something to tidy
 _MOST_ROUNDS = 60  # an item that needs more to be done will never be
 
 
 def open_queue(stepper: Stepper, root: Path) -> Queue:
     healing._DRAFT_AGE_SECONDS = -1.0  # also the drafts of those who were killed a moment ago
+    tidying._BATCH, tidying._MOST_PACKS = 2, 1  # so that a few items make packs, and those are merged
     return Queue(root, now=stepper.now)
 
 
@@ -87,7 +90,7 @@ def some_items(chance: random.Random, batch: str, known: list[str], count: int) 
 def add(stepper: Stepper, root: Path) -> None:
     queue, chance = open_queue(stepper, root), random.Random(f"{stepper.name} adds")
     for batch in range(chance.randrange(1, 3)):
-        known = [entry.item.id for entry in look(queue).entries()]
+        known = [entry.item.id for entry in look(queue).all_entries(packed=True)]
         items = some_items(chance, f"{stepper.name}.{batch}", known, chance.choice([1, 1, 2, 3]))
         stepper.say("added " + " ".join(item.id for item in queue.add(items)))
 
@@ -102,6 +105,22 @@ def recover(stepper: Stepper, root: Path) -> None:
     queue, chance = open_queue(stepper, root), random.Random(f"{stepper.name} recovers")
     for _ in range(2):
         chance.choice([heal, take_back_from_the_dead])(queue, POLICY)
+
+
+def tidy_up(stepper: Stepper, root: Path) -> None:
+    """Tidy up to twice when there is something to tidy, or give up looking for it."""
+    queue = open_queue(stepper, root)
+    tidied = 0
+    for _ in range(_MOST_LOOKS):
+        tidied += tidy_once(queue, stepper) > 0
+        if tidied == 2:
+            return
+
+
+def tidy_once(queue: Queue, stepper: Stepper) -> int:
+    count = tidy(queue)
+    stepper.say(f"tidied {count}")
+    return count
 
 
 def heal_once(stepper: Stepper, root: Path) -> None:
@@ -162,4 +181,16 @@ def settle(stepper: Stepper, root: Path) -> None:
     stepper.say(f"stuck {states}")
 
 
-ROLES: dict[str, Callable[[Stepper, Path], None]] = {"work": work, "add": add, "recover": recover, "ask": ask}
+def tidy_all(stepper: Stepper, root: Path) -> None:
+    """Pack all that is done, also what somebody has waited for in his time."""
+    stepper.let_pass(10.0)
+    tidy_once(open_queue(stepper, root), stepper)
+
+
+ROLES: dict[str, Callable[[Stepper, Path], None]] = {
+    "work": work,
+    "add": add,
+    "recover": recover,
+    "ask": ask,
+    "tidy": tidy_up,
+}
