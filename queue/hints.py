@@ -95,7 +95,7 @@ class Hints:
             try:
                 self._name(hint.id, f"{folder}/{bucket}/{hint.name}")
             except FileNotFoundError:  # a new one, or a taker removed it when it was empty
-                Path(folder, bucket).mkdir(parents=True, exist_ok=True)
+                _make_folder(Path(folder, bucket))
             else:
                 break
         if bucket not in buckets[-1:] and bucket not in buckets:
@@ -170,7 +170,7 @@ class Hints:
     def mark_dependent(self, dependency: str, item_id: str) -> None:
         folder = self._layout.after / dependency
         for _ in range(_MOST_TRIES):
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
             try:
                 self._name(item_id, f"{folder}/{item_id}")
             except FileNotFoundError:  # tidying removed the folder
@@ -193,6 +193,12 @@ class Hints:
 def list_names(folder: StrPath) -> list[str]:
     """Return the sorted names in `folder`, none when it does not exist or is no directory, as a symbolic link."""
     return atomic.own_names(folder)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder where it is missing. It may be gone again at once: whoever empties one removes it."""
+    with contextlib.suppress(FileExistsError):  # pathlib looks again whether it is a folder, and it was one
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def remove(path: StrPath) -> None:

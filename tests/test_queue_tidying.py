@@ -376,12 +376,13 @@ def dying_before(name: str) -> Callable[[Step], None]:
     return look
 
 
-def test_healing_that_is_overtaken_by_tidying_goes_on(queue) -> None:
+@pytest.mark.parametrize("overtaken", ["hints._make_folder:stat", "hints.mark_dependent>hints._name"])
+def test_healing_that_is_overtaken_by_tidying_goes_on(queue, overtaken) -> None:
     """The item that another waits for is packed while its folder of notes is being written to."""
     finish(queue, "a")
     add(queue, "b", after=("a",))
-    overtake = Overtaking(lambda step: "mark_dependent>hints._name" in step.name, lambda: tidy(queue))
-    with watched(overtake):
+    overtake = Overtaking(lambda step: overtaken in step.name, lambda: tidy(queue))
+    with watched(overtake, looks=True):
         heal(queue, AT_ONCE)
     assert overtake.done
     assert own_files(queue) == ["b.json"]
