@@ -6,11 +6,13 @@ import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parallel_loop.queue.healing import heal
+from parallel_loop.queue.healing import heal, item_ids
 from parallel_loop.queue.records import ENDED, Item
 from parallel_loop.queue.store import Queue
 from parallel_loop.queue.survey import Survey
+from parallel_loop.queue.tidying import tidy
 from support.queue_checker import read_chains
+from support.queue_watcher import read_pack
 from support.queues import AT_ONCE, Clock, drain, make_taker
 
 STOPPED = {*ENDED, "waiting", "landing"} - {"done"}  # nobody takes an item on from there without being asked
@@ -69,12 +71,36 @@ def check_after_cut(root: Path, facts: list[Fact]) -> None:
     clock = Clock()
     clock.advance(3600)
     queue = Queue(root, durable=False, now=clock)
+    _check_done(queue, told)
     with contextlib.closing(queue.bell):
         heal(queue, AT_ONCE)
         _check_kept(queue, told)
         assert heal(queue, AT_ONCE) == [], "healing again finds claims to take back"
         _check_new_ids(queue, told)
         _check_drained(queue, told)
+        _check_tidied(queue, told)
+
+
+def _check_done(queue: Queue, told: Told) -> None:
+    """What is done is seen to be done, also by somebody who comes before anybody has healed."""
+    for item_id, numbered in told.records.items():
+        if "done" in numbered.values():
+            entry = queue.entry(item_id)
+            assert entry is not None, f"{item_id} was done and is lost"
+            assert entry.last_is("done"), f"{item_id} was done, but there is {entry.records}"
+
+
+def _check_tidied(queue: Queue, told: Told) -> None:
+    """All that is done can be packed, whatever the cut has left of the packing before it."""
+    tidy(queue)
+    packed = {item_id: line for path in queue.layout.packs.iterdir() for item_id, line in read_pack(path).lines.items()}
+    own = set(item_ids(queue))
+    for item_id, item in told.items.items():
+        assert (item_id in packed) != (item_id in own), f"{item_id} is packed: {item_id in packed}"
+        assert item_id in own or packed[item_id].item["title"] == item.title, f"{item_id} is another item now"
+        for number, kind in told.records.get(item_id, {}).items():
+            found = packed[item_id].records[number - 1]["kind"] if item_id in packed else kind
+            assert kind in {"", found}, f"{item_id}: record {number} ({kind}) was packed as {found}"
 
 
 def _check_kept(queue: Queue, told: Told) -> None:

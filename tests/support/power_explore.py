@@ -27,7 +27,10 @@ def folder() -> Iterator[Path]:
 
 
 def record_run(
-    base: Path, script: Callable[[Run], None], seed: int | None = None, leaves_out: Callable[[Path], bool] | None = None
+    base: Path,
+    script: Callable[[Run], None],
+    seed: int | None = None,
+    leaves_out: Callable[[Path, str], bool] | None = None,
 ) -> Recorder:
     """Do what `script` says in `base`, with kills and interruptions if there is a seed."""
     (base / QUEUE.parts[0]).mkdir(parents=True)
@@ -38,15 +41,17 @@ def record_run(
     return recorder
 
 
-def check_cuts(recorder: Recorder, seed: int, *, share: float = 1.0, random_ones: int = 2) -> int:
+def check_cuts(recorder: Recorder, seed: int, *, share: float = 1.0, random_ones: int = 2, where: str = "") -> int:
     """Cut the power after a `share` of the changes, chosen by seed, and check what may be left; return how many.
+
+    `where` must be found in the name of the step that made the change.
 
     AssertionError names the cut and the survivor. What was seen before with the same told facts is not checked again.
     """
     chance = random.Random(seed)
     seen: set[tuple[int, Tree]] = set()
     for index, disk in cuts(recorder.changes):
-        if chance.random() >= share:
+        if chance.random() >= share or where not in recorder.steps[index]:
             continue
         for survivor in survivors(disk, chance, random_ones):
             found = (len(disk.facts), survivor.tree(disk))

@@ -15,15 +15,16 @@ from support.steps import Step
 class Recorder:
     """Turns the durable steps of a run below `base` into changes; `base` itself and all now in it are certain.
 
-    `leaves_out` names flushes that are to count as not made (by the flushed path, "" for a sync), to plant a fault.
+    `leaves_out` names flushes that are to count as not made, to plant a fault: by the flushed path ("" for a sync) and
+    the step.
     """
 
-    def __init__(self, base: Path, leaves_out: Callable[[Path], bool] | None = None) -> None:
+    def __init__(self, base: Path, leaves_out: Callable[[Path, str], bool] | None = None) -> None:
         self.base = base
         self.changes: list[Change] = []
         self.steps: list[str] = []  # the name of the step that made the change of the same index
         self._disk = Disk()
-        self._leaves_out = leaves_out or (lambda _path: False)
+        self._leaves_out = leaves_out or (lambda _path, _step: False)
         self._numbers = {_identity(base.stat()): 0}
         self._step = "before"
         for path in sorted(base.rglob("*")):
@@ -39,7 +40,7 @@ class Recorder:
         self._step = step.name
         operation, first = step.operation, step.arguments[0] if step.arguments else ""
         if operation == "sync":
-            if not self._leaves_out(Path()):
+            if not self._leaves_out(Path(), step.name):
                 self._change(Change("sync-all"))
         elif operation in {"fsync", "fdatasync"}:
             self._flush(first)
@@ -75,7 +76,7 @@ class Recorder:
 
     def _flush(self, descriptor: int) -> None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        if self._inside(path) and not self._leaves_out(path):
+        if self._inside(path) and not self._leaves_out(path, self._step):
             self._change(Change("sync", self._numbers[_identity(os.fstat(descriptor))]))
 
     def _move(self, source: Any, target: Any) -> None:

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from parallel_loop.queue import requests
+from parallel_loop.queue import requests, tidying
 from parallel_loop.queue.healing import heal, item_ids, take_back_from_the_dead
 from parallel_loop.queue.records import Item, Kind
 from parallel_loop.queue.retry import RetryPolicy
 from parallel_loop.queue.store import NotAllowed, Queue
 from parallel_loop.queue.taking import Claim, Taker
+from parallel_loop.queue.tidying import tidy
 from support.power_checker import Added, Recorded, Trying
 from support.queues import Clock, an_item, make_taker, record
 from support.steps import Step, watched
@@ -59,7 +61,8 @@ class Run:
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Record what is done inside, and check that nothing was missed."""
-        with watched(self._before, self.recorder.after):
+        few = mock.patch.multiple(tidying, _BATCH=3, _MOST_PACKS=1)  # so that a few items make packs, which are merged
+        with few, watched(self._before, self.recorder.after):
             yield
             for process in self.processes:
                 process.die()
@@ -84,7 +87,7 @@ class Run:
         if not self._deeds:
             return
         deed = self._deeds[-1]
-        deed.holds_add_lock = "store.add" in step.name
+        deed.holds_add_lock = "store.add" in step.name or "tidying." in step.name
         if deed.steps_left <= 0:
             raise Killed
         deed.steps_left -= 1
@@ -97,7 +100,7 @@ class Run:
         assert self.chance is not None
         choices = [Process.take, Process.take, Process.end, Process.end, Process.complete, Process.ask, Process.land]
         if may_add:  # the others would wait for the lock of the one that they interrupt
-            choices += [Process.add, Process.add, Process.add_some, Process.heal, Process.die]
+            choices += [Process.add, Process.add, Process.add_some, Process.heal, Process.die, Process.tidy]
         steps = self.chance.choice([float("inf"), float("inf"), self.chance.randrange(1, 30)])
         self.perform(process, self.chance.choice(choices), steps)
 
@@ -187,6 +190,9 @@ class Process:
         for entry in (take_back_from_the_dead if quickly else heal)(self.queue, POLICY):
             self._said(entry.item.id, entry.next_number)
 
+    def tidy(self) -> None:
+        tidy(self.queue)
+
     def _said(self, item_id: str, number: int, kind: str = "") -> None:
         self._run.recorder.tell(Recorded(item_id, number, kind))
 
@@ -211,6 +217,7 @@ def every_operation(run: Run) -> None:
     run.perform(one, Process.take)
     run.perform(one, lambda process: process.end("landing"))
     run.perform(third, Process.land)
+    run.perform(third, Process.tidy)
     run.perform(third, Process.add_some)
     for operation in (Process.take, Process.take, Process.complete, Process.complete):
         run.perform(one, operation)
@@ -218,6 +225,7 @@ def every_operation(run: Run) -> None:
     run.perform(other, Process.die)
     run.perform(third, Process.heal)
     run.perform(third, lambda process: process.ask(failed, "cancel"))
+    run.perform(other, Process.tidy)  # and merge
 
 
 def _with_last(queue: Queue, kind: Kind) -> str:

@@ -51,7 +51,7 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _content(path: str) -> bytes:
+def _content(path: str | Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         return os.read(descriptor, 1_000_000)
@@ -59,7 +59,7 @@ def _content(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _read_pack(path: str) -> _Pack:
+def read_pack(path: str | Path) -> _Pack:
     """Read a whole pack; its first line says how many follow."""
     first, *lines, end = _content(path).split(b"\n")
     assert end == b"", f"{path} can be seen and is not complete"
@@ -106,7 +106,7 @@ class Watcher:
                 f"{name} has changed: {self._seen[name]}, {seen}"
             )
         for name, pack in self._packs.items():
-            assert _read_pack(f"{self._root}/packs/{name}") == pack, f"{name} has changed from {pack}"
+            assert read_pack(f"{self._root}/packs/{name}") == pack, f"{name} has changed from {pack}"
 
     def _read_items(self, known: dict[str, _Seen]) -> dict[str, _Seen]:
         """Return what is in `items/`; what has the status that is known is as it was, most likely."""
@@ -125,7 +125,7 @@ class Watcher:
         while True:
             names = [name for name in _names(f"{self._root}/packs") if name.endswith(".jsonl")]
             with contextlib.suppress(FileNotFoundError):  # merged since they were listed
-                packs = {name: self._packs.get(name) or _read_pack(f"{self._root}/packs/{name}") for name in names}
+                packs = {name: self._packs.get(name) or read_pack(f"{self._root}/packs/{name}") for name in names}
                 break
         if packs.keys() == self._packs.keys():
             return
