@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from .contention_child import ANSWER, DRAIN, DRAINED, MOMENT, ORDER, RACE, READY, Take, read_log
+from .contention_child import ANSWER, DRAIN, DRAINED, MOMENT, ORDER, RACE, READY, Log, read_log
 
 _LEAD_NANOSECONDS = 30_000  # for each claimer: about what it takes to wake one
 _PATIENCE_SECONDS = 60.0
@@ -39,11 +39,15 @@ class Outcome(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What one claimer took in a drain, by its own log."""
+    """What one claimer took and saw in a drain, by its own log."""
 
     name: str
     pid: int
-    takes: list[Take]
+    log: Log
+
+    @property
+    def completed(self) -> int:
+        return sum(take.ended for take in self.log.takes)
 
 
 class Claimers:

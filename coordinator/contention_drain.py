@@ -1,7 +1,11 @@
 """The drain of the contention harness: K items wait, and many real processes take and complete them until none is left.
 
-Guarantees: an item that no claimer or more than one took, that could not be completed, or whose records say anything
-else than the claimers' own logs is reported as a violation, and then the queue's directory is kept with those logs.
+Of some items the first attempt is ended by somebody else while its claimer works: it must not end it then, and another
+attempt must. That claimer also looks at the records that others are making.
+
+Guarantees: an item that no claimer or more than one took, that could not be completed, whose ended attempt was ended
+again, of which a record could be seen that was not complete, or whose records say anything else than the claimers' own
+logs is reported as a violation, and then the queue's directory is kept with those logs.
 
 Assumes: a monotonic clock that all processes share (Linux, macOS).
 """
@@ -13,8 +17,9 @@ from pathlib import Path
 from secrets import randbits
 
 from ..queue.records import Item
+from .contention_child import TAKEN_TWICE, TAKEN_TWICE_ONE_IN
 from .contention_claimer import Claimers, Share
-from .contention_ground import TAKER, Ground, Latency, Shown, Winner, latency, prepared
+from .contention_ground import TAKER, Ground, Latency, Shown, Violation, Winner, latency, prepared
 
 _BATCH = 10_000  # items that are added at once: the file that imports them stays small
 
@@ -27,6 +32,7 @@ class DrainResult(Shown, frozen=True, kw_only=True):
     take: Latency
     served: dict[str, int]
     least_share: float
+    late: int  # attempts that somebody else had ended
 
 
 def run_drain(
@@ -41,11 +47,12 @@ def run_drain(
     with prepared(directory) as ground:
         for first in range(0, items, _BATCH):
             batch = ids[first : first + _BATCH]
-            ground.queue.add([Item(id=item_id, title="to drain", added_at="") for item_id in batch])
+            ground.queue.add([Item(id=item_id, title=_title(item_id), added_at="") for item_id in batch])
         with Claimers(ground.queue.layout.root, ground.root, claimers, seed, taker) as field:
             shares, seconds = field.drain(items)
         _judge(ground, ids, shares)
-        served = {share.name: len(share.takes) for share in shares}
+        served = {share.name: share.completed for share in shares}
+        takes = [take for share in shares for take in share.log.takes]
         return DrainResult(
             claimers=claimers,
             seed=seed,
@@ -57,19 +64,31 @@ def run_drain(
             probed=ground.probed,
             items=items,
             items_per_second=items / seconds,
-            take=latency(take.nanoseconds for share in shares for take in share.takes),
+            take=latency(take.nanoseconds for take in takes),
             served=served,
             least_share=min(served.values()) * claimers / items,
+            late=sum(take.late for take in takes),
         )
+
+
+def _title(item_id: str) -> str:
+    return TAKEN_TWICE if int(item_id.rpartition("-")[2]) % TAKEN_TWICE_ONE_IN == 0 else "to drain"
 
 
 def _judge(ground: Ground, ids: list[str], shares: list[Share]) -> None:
     """Compare the logs of all claimers with each other and with the queue's files."""
-    winners: dict[str, list[Winner]] = defaultdict(list)
+    winners: dict[tuple[str, bool], list[Winner]] = defaultdict(list)
     for share in shares:
-        for take in share.takes:
-            winners[take.item_id].append(Winner(share.name, share.pid, take.ended))
+        for take in share.log.takes:
+            winners[take.item_id, take.late].append(Winner(share.name, share.pid, take.ended))
     for number, item_id in enumerate(ids, start=1):
-        ground.judge(number, item_id, winners.pop(item_id, []))
-    for item_id, takers in winners.items():  # what was never added
+        late = winners.pop((item_id, True), [])
+        ground.judge(
+            number, item_id, winners.pop((item_id, False), []), late if _title(item_id) == TAKEN_TWICE else None
+        )
+    for (item_id, _), takers in winners.items():  # what was never added
         ground.judge(0, item_id, takers)
+    for share in shares:
+        for item_id in share.log.incomplete:
+            seen = Violation(ids.index(item_id) + 1, item_id, (), f"{share.name} saw a record that was not complete")
+            ground.violations.append(seen)

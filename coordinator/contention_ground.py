@@ -78,15 +78,27 @@ class Ground:
     def directory(self) -> str:
         return _text(self.root.parent)
 
-    def judge(self, iteration: int, item_id: str, winners: Sequence[Winner]) -> str | None:
-        """Note and return what is wrong with an item, None when one claimer took it and its records say so."""
-        problem = self._problem(item_id, winners)
+    def judge(
+        self, iteration: int, item_id: str, winners: Sequence[Winner], late: Sequence[Winner] | None = None
+    ) -> str | None:
+        """Note and return what is wrong with an item, None when one claimer took it and its records say so.
+
+        `late`: who took it before, when the first attempt was ended by somebody else.
+        """
+        problem = self._problem(item_id, winners) if late is None else self._late_problem(item_id, winners, late)
         if problem is not None:
-            names = tuple(winner.name for winner in winners)
+            names = tuple(winner.name for winner in [*(late or ()), *winners])
             self.violations.append(Violation(iteration, item_id, names, problem))
         return problem
 
-    def _problem(self, item_id: str, winners: Sequence[Winner]) -> str | None:
+    def _late_problem(self, item_id: str, winners: Sequence[Winner], late: Sequence[Winner]) -> str | None:
+        if len(late) != 1:
+            return f"{len(late)} winners of the first attempt instead of 1"
+        if late[0].ended:
+            return "an attempt was ended that somebody else had ended before"
+        return self._problem(item_id, winners, late)
+
+    def _problem(self, item_id: str, winners: Sequence[Winner], late: Sequence[Winner] = ()) -> str | None:
         if len(winners) != 1:
             return f"{len(winners)} winners instead of 1"
         (winner,) = winners
@@ -96,11 +108,14 @@ class Ground:
             entry = self.queue.entry(item_id)
         except Unreadable as error:
             return str(error)
-        kinds = [record.kind for record in entry.records] if entry else []
-        if entry is None or kinds != ["claimed", "done"]:
-            return f"the records say {', '.join(kinds) or 'nothing'} instead of claimed, done"
-        if entry.records[0].pid != winner.pid:
-            return f"{winner.name} (pid {winner.pid}) won, but the claim names pid {entry.records[0].pid}"
+        records = entry.records if entry else ()
+        expected = [*("claimed", "cancelled", "retried") * len(late), "claimed", "done"]
+        if (kinds := [record.kind for record in records]) != expected:
+            return f"the records say {', '.join(kinds) or 'nothing'} instead of {', '.join(expected)}"
+        claims = [record for record in records if record.kind == "claimed"]
+        for claimer, claim in zip([*late, winner], claims, strict=True):
+            if (claim.pid, claim.agent) != (claimer.pid, claimer.name):
+                return f"{claimer.name} (pid {claimer.pid}) won, but the claim names pid {claim.pid} ({claim.agent})"
         return None
 
 

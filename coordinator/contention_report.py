@@ -43,6 +43,7 @@ def render_drain(result: DrainResult) -> str:
         f"{result.items_per_second:.0f} items a second, taken and completed",
         f"take: {_times(result.take)}",
         "served: " + ", ".join(f"{name} {count}" for name, count in result.served.items()),
+        f"attempts that somebody else had ended: {result.late}",
         f"least served: {least}, {100 * result.least_share:.0f} % of an equal share",
         *_violations(result, "item"),
     ]

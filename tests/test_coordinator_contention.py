@@ -98,6 +98,7 @@ def test_a_drain_completes_each_item_exactly_once(tmp_path) -> None:
     result = run_drain(tmp_path / "new", items=400, claimers=4, seed=1)
     assert (result.items, result.violations, result.kept) == (400, (), None)
     assert sum(result.served.values()) == 400
+    assert result.late == 20
     assert result.least_share == min(result.served.values()) / 100
     assert result.items_per_second == pytest.approx(400 / result.seconds)
     assert 0 < result.take.p50_us <= result.take.p99_us <= result.take.worst_us
@@ -105,6 +106,7 @@ def test_a_drain_completes_each_item_exactly_once(tmp_path) -> None:
     text = render_drain(result)
     assert "400 items, 4 processes" in text
     assert "% of an equal share" in text
+    assert "attempts that somebody else had ended: 20" in text
     assert "violations: 0" in text
     assert msgspec.json.decode(msgspec.json.encode(result), type=type(result)) == result
 
