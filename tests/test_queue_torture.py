@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.coordinator.contention import run_contention
+from parallel_loop.coordinator.contention_drain import run_drain
 from support.faults import DEADLY_FAULTS, FAULTS
 from support.operations import OPERATIONS as DEEDS
 from support.steps import OPERATIONS
@@ -23,18 +24,20 @@ from support.steps import OPERATIONS
 TESTS = Path(__file__).parent
 QUEUE = TESTS.parent / "queue"
 
-# What the torture says when it finds the fault, and not another that follows from it.
+# What the torture says when it finds the fault, and not another that follows from it; and the number of the schedule
+# that found it when this was written. After a change in the queue it may be a later one: the search goes on from there.
 MARKS = {
-    "owner after link": r"can be seen and is not complete: b''",
-    "shared marker": r"ends the attempt of",
-    "check, then create": r"has changed from .*\"kind\":\"(claimed|cancelled)\"",
-    "take back by age": r"taken back at .*, alive until",
-    "JSON rewritten": r"has changed from",
-    "textbook": r"was taken twice|ends the attempt of|took .*, but it says",
-    "end without number": r"(done|landing|released|waiting|failed) after (cancelled|retried)|ends the attempt of",
-    "import one by one": r"only .* were added",
-    "place of the dead": r"claims of the role narrow are open",
+    "owner after link": (0, r"can be seen and is not complete: b''"),
+    "shared marker": (0, r"ends the attempt of"),
+    "check, then create": (3, r"has changed from .*\"kind\":\"(claimed|cancelled)\""),
+    "take back by age": (18, r"taken back at .*, alive until"),
+    "JSON rewritten": (5, r"has changed from"),
+    "textbook": (60, r"was taken twice|ends the attempt of|took .*, but it says"),
+    "end without number": (65, r"(done|landing|released|waiting|failed) after (cancelled|retried)|ends the attempt of"),
+    "import one by one": (58, r"only .* were added"),
+    "place of the dead": (92, r"claims of the role narrow are open"),
 }
+_MOST_SCHEDULES = 600  # to look for a fault in; it takes so long only where it is not found
 
 
 def run(script: str, *arguments: str) -> tuple[int, list[str]]:
@@ -47,11 +50,11 @@ def run(script: str, *arguments: str) -> tuple[int, list[str]]:
 
 
 def test_random_schedules_of_kills_lose_nothing_and_do_nothing_twice() -> None:
-    code, lines = run("torture.py", "0", "200")
+    code, lines = run("torture.py", "0", "100")
     assert code == 0, "\n".join(lines)
-    kills = re.fullmatch(r"200 schedules; (\d+) kills at (\d+) steps; .*", lines[-1])
+    kills = re.fullmatch(r"100 schedules; (\d+) kills at (\d+) steps; .*", lines[-1])
     assert kills
-    assert int(kills[1]) > 400
+    assert int(kills[1]) > 200
     assert int(kills[2]) > 80
 
 
@@ -104,7 +107,8 @@ def steps_in(function: ast.FunctionDef) -> Iterator[str]:
 
 @pytest.mark.parametrize("fault", FAULTS | DEADLY_FAULTS)
 def test_a_planted_fault_is_found_by_the_torture(fault: str) -> None:
-    code, lines = run("torture.py", "0", "600", fault, MARKS[fault])
+    start, mark = MARKS[fault]
+    code, lines = run("torture.py", str(start), str(start + _MOST_SCHEDULES), fault, mark)
     assert code == 1, lines
 
 
@@ -127,7 +131,21 @@ def test_a_free_drain_finds_nothing_where_there_is_nothing() -> None:
         ("TakeBackByAge", r"winners instead of 1|could not end its attempt"),
     ],
 )
-def test_a_planted_fault_is_found_by_the_contention_harness(tmp_path, monkeypatch, taker, problem) -> None:
+def test_a_planted_fault_is_found_by_the_races_of_the_contention_harness(tmp_path, monkeypatch, taker, problem) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
     result = run_contention(tmp_path, iterations=20, claimers=4, seed=1, taker=f"support.faults:{taker}")
+    assert any(re.search(problem, violation.problem) for violation in result.violations), result.violations
+
+
+@pytest.mark.parametrize(
+    ("taker", "problem"),
+    [
+        ("OwnerAfterLink", r"saw a record that was not complete"),
+        ("Textbook", r"[2-9] winners instead of 1"),
+        ("EndWithoutNumber", r"an attempt was ended that somebody else had ended before"),
+    ],
+)
+def test_a_planted_fault_is_found_by_a_drain_of_the_contention_harness(tmp_path, monkeypatch, taker, problem) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    result = run_drain(tmp_path, items=80, claimers=4, seed=1, taker=f"support.faults:{taker}")
     assert any(re.search(problem, violation.problem) for violation in result.violations), result.violations

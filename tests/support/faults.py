@@ -18,8 +18,9 @@ from parallel_loop.queue import atomic, healing, markers
 from parallel_loop.queue.chain import Chain
 from parallel_loop.queue.clock import seconds_between
 from parallel_loop.queue.held import SUFFIX
+from parallel_loop.queue.hints import Hint
 from parallel_loop.queue.markers import Marker, Owner
-from parallel_loop.queue.records import Item, Record, encode
+from parallel_loop.queue.records import Entry, Item, Record, encode
 from parallel_loop.queue.store import Queue
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.taking import Claim, Taker
@@ -171,7 +172,11 @@ def plant_end_without_number() -> None:
         self.forget(claim)
         return ended
 
-    Taker.end = end  # type: ignore[method-assign]
+    def complete(self: Taker, claim: Claim) -> bool:
+        agent = self._marker.owner.agent
+        return end(self, claim, Record(kind="done", at=self._queue.now(), agent=agent, outcome="done"))
+
+    Taker.end, Taker.complete = end, complete  # type: ignore[method-assign]
 
 
 def plant_import_one_by_one() -> None:
@@ -242,6 +247,32 @@ class CheckThenCreate(_Faulty):
 
 class RewrittenJson(_Faulty):
     plant = staticmethod(plant_rewritten_json)
+
+
+class OwnerAfterLink(_Faulty):
+    plant = staticmethod(plant_owner_after_link)
+
+
+class EndWithoutNumber(_Faulty):
+    plant = staticmethod(plant_end_without_number)
+
+
+class Textbook(_Faulty):
+    """A worker that believes what its link says, and looks at no record."""
+
+    plant = staticmethod(plant_textbook)
+
+    def __init__(self, queue: Queue, owner: Owner) -> None:
+        super().__init__(queue, owner)
+        (queue.layout.root / "pending").mkdir(exist_ok=True)
+        for item_id in healing.item_ids(queue):  # before anybody takes
+            atomic.link_once(queue.layout.item(item_id), queue.layout.root / "pending" / item_id)
+
+    def _read(self, hint: Hint) -> Claim:
+        item = self._queue.chain.read_named_item(hint.id)
+        assert item is not None
+        records = self._queue.chain.read_records(hint.id)
+        return Claim(Entry(item, records[: hint.number]), self._queue.now())
 
 
 class TakeBackByAge(_Faulty):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from support.operations import OPERATIONS, Deed, Worker
@@ -57,8 +57,8 @@ def go_to(stage: Stage, name: str, step: int) -> Actor:
     return actor
 
 
-def kill_everywhere(name: str, *, every_recovery: bool) -> Iterator[str]:
-    """Yield the steps of the operation, one after the other, when a kill there was survived.
+def kill_everywhere(name: str, *, every_recovery: bool, but: Container[str] = ()) -> Iterator[str]:
+    """Yield the steps of the operation, one after the other, when a kill there was survived, or when it is in `but`.
 
     Each kill is followed by a recovery that is killed, at another step each time or, if `every_recovery`, at all.
     """
@@ -70,6 +70,8 @@ def kill_everywhere(name: str, *, every_recovery: bool) -> Iterator[str]:
                     victim = go_to(stage, name, step)
                     if not victim.alive:
                         return
+                    if victim.at in but:
+                        break
                     stage.kill(victim)
                     recovery = stage.start("recovery", heal_once, freely=True)
                     stage.go(recovery, recovery_step + 1)
@@ -102,15 +104,18 @@ def recover_twice_at_once() -> Iterator[str]:
 
 
 def main(how: str = "all", *names: str) -> int:
-    """Kill all operations, or those named, at all steps; `how`: `all` recoveries killed at all of theirs, or `once`."""
+    """Kill all operations, or those named, at all steps, and `all` recoveries from that at all of theirs.
+
+    `how` may be `once`: at each step only in the first operation that has it, and each recovery once.
+    """
     make_ready()
-    reached = set()
+    killed: set[str] = set()
     for name in names or OPERATIONS:
-        steps = list(kill_everywhere(name, every_recovery=how == "all"))
-        reached |= {step.rpartition(">")[2] for step in steps}
+        steps = list(kill_everywhere(name, every_recovery=how == "all", but=killed if how == "once" else ()))
+        killed.update(steps)
         _say(f"{name}: killed at {len(steps)} steps")
     _say(f"two recoveries at once: stopped at {len(list(recover_twice_at_once()))} steps")
-    for step in sorted(reached):
+    for step in sorted({step.rpartition(">")[2] for step in killed}):
         _say(f"reached {step}")
     return 0
 

@@ -77,11 +77,10 @@ Deed = Callable[[Worker], None]
 
 def _fill_marker(worker: Worker) -> None:
     """Let the next claim find that its marker has as many names as the file system allows (65,000 on ext4)."""
-    real, refused = os.link, []
+    real, full = os.link, worker.taker._marker.source
 
     def link(source: str, target: str, **options: Any) -> None:
-        if "/items/" in str(target) and not refused:
-            refused.append(target)
+        if source == full:
             raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
         real(source, target, **options)
 

@@ -165,6 +165,7 @@ class Watcher:
                 assert f"{item_id}.json" not in self._seen, f"{name} has vanished, and the item is there"
             return
         if self._is_left_over(name):
+            self._seen.pop(name, None)
             return
         assert item_id not in self._gone, f"{name} is there again, although the item was packed"
         assert name not in self._seen, f"{name} has changed from {self._seen[name]} to {found}"

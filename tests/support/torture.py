@@ -121,7 +121,7 @@ def main(start: str, end: str, fault: str = "", mark: str = "") -> int:
     began, kills, problem = time.monotonic(), Counter[str](), ""
     seeds = range(int(start), int(end))
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), initializer=_prepare, initargs=(fault,)) as pool:
-        for report in pool.map(run_schedule, seeds, chunksize=max(1, min(10, len(seeds) // 8))):
+        for report in pool.map(run_schedule, seeds, chunksize=1 if fault else max(1, min(10, len(seeds) // 8))):
             kills.update(report.kills)
             if re.search(mark, report.problem):
                 problem = report.problem
