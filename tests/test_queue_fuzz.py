@@ -136,13 +136,14 @@ def taken_place(queue: Queue, path: Path) -> None:
         place.abandon()
 
 
+NOTE = b"claim a 1".ljust(133) + b"\nclaim b 3\n"
 PACK = encode(HEADER) + b"\n" + line_of(Entry(ITEM, (CLAIMED, DONE)))
 READERS: dict[str, tuple[bytes, Callable[[Queue], Path], Callable[[Queue, Path], object]]] = {
     "item": (encode(ITEM), lambda queue: Path(queue.layout.item("a")), lambda queue, _: show(queue)),
     "record": (encode(DONE), lambda queue: Path(queue.layout.record("a", 1)), lambda queue, _: show(queue)),
     "import": (encode([ITEM, ITEM]), lambda queue: queue.layout.imports / "x", lambda _, path: read_import(path)),
     "pack": (PACK, lambda queue: queue.layout.packs / "2026-01-01T000000.000000Z-01234567.jsonl", read_pack),
-    "note": (b"claim a 1".ljust(133) + b"\nclaim b 3\n", lambda queue: queue.layout.root / "x", lambda _, path: read_note(path)),
+    "note": (NOTE, lambda queue: queue.layout.root / "x", lambda _, path: read_note(path)),
     "marker": (encode(CLAIMED), lambda queue: queue.layout.root / "x", lambda _, path: read_marker(path)),
     "format": (b'{"version": 1}', lambda queue: queue.layout.format, lambda queue, _: format_version(queue.layout)),
     "place of a role": (b"a 1\n", lambda queue: queue.layout.wip / "builder.1", taken_place),
