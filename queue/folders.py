@@ -44,7 +44,7 @@ class Folder:
         lengths = dict.fromkeys([name[:-5] for name in names if name.endswith(".json")], 0)
         records: dict[str, int] = {}
         self.foreign = []
-        for name in names if len(names) > len(lengths) else ():
+        for name in [name for name in names if not name.endswith(".json")] if len(names) > len(lengths) else ():
             parsed = parse_name(name)
             if parsed is None or (parsed[1] is not None and not name.isascii()):
                 self.foreign.append(name)

@@ -183,14 +183,20 @@ def ready_hints(layout: Layout) -> Iterator[tuple[Hint, str]]:
 
 def offers(layout: Layout) -> set[tuple[str, str]]:
     """Return what all ready hints say: which item may get which record next."""
-    found: set[tuple[str, str]] = set()
-    for priority in list_names(layout.ready):
-        for bucket in list_names(layout.ready / priority):
-            parts = [name.split("~") for name in list_names(f"{layout.ready}/{priority}/{bucket}")]
-            found.update([(part[2], part[3]) for part in parts if len(part) == 5])  # as Hint.parse, but quicker
-    return found
+    return {(part[2], part[3]) for parts in _buckets_of_hints(layout) for part in parts}
 
 
 def untouched_ready(layout: Layout) -> set[str]:
     """Return the ids of all items that may be taken for the first time, as the hints have it."""
-    return {item_id for item_id, number in offers(layout) if number == "1"}
+    found: set[str] = set()
+    for parts in _buckets_of_hints(layout):
+        found.update([part[2] for part in parts if part[3] == "1"])
+    return found
+
+
+def _buckets_of_hints(layout: Layout) -> Iterator[list[list[str]]]:
+    """Yield the parts of the ready hints, bucket by bucket: as Hint.parse has them, but many times as quick."""
+    for priority in list_names(layout.ready):
+        for bucket in list_names(layout.ready / priority):
+            parts = [name.split("~") for name in list_names(f"{layout.ready}/{priority}/{bucket}")]
+            yield [part for part in parts if len(part) == 5]
