@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_DOCUMENT_BYTES = 1_000_000
 _MAX_DEPTH = 50
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} deep; write it flatter"
 
 Keys = tuple[str | int, ...]
 
@@ -89,7 +90,10 @@ def read_with_lines(text: str, name: str, max_bytes: int = MAX_DOCUMENT_BYTES) -
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark  # one class for each parser
-        problem = f"not valid YAML: {error.problem or error.context}; look at the indentation, colons and quotes there"
+        said = error.problem or error.context or ""
+        problem = f"not valid YAML: {said}; look at the indentation, colons and quotes there"
+        if "nesting" in said:  # libyaml 0.2.6 reads a thousand levels ahead of the events, and gives up there
+            problem = _TOO_DEEP
         # At the end of the text the parser names a line that no editor shows.
         line = None if mark is None else min(mark.line, text.rstrip().count("\n")) + 1
         raise DocumentError(name, line, problem) from None
@@ -194,7 +198,7 @@ class _Builder:
         if top is not None and isinstance(top.value, dict) and top.key is None:
             raise self._error(line, "uses a list or mapping as a key; a key must be text")
         if len(self.stack) >= _MAX_DEPTH:
-            raise self._error(line, f"nested more than {_MAX_DEPTH} deep; write it flatter")
+            raise self._error(line, _TOO_DEEP)
         path = self._put(value, line)
         self.stack.append(_Open(value, path))
 
