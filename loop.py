@@ -22,8 +22,8 @@ from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.processes import end_marked
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.worker import Worker
+from parallel_loop.queue.atomic import own_names
 from parallel_loop.queue.healing import heal
-from parallel_loop.queue.hints import list_names
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.watching import BellWatch
 
@@ -108,7 +108,7 @@ def _heal_what_is_overlooked(project: Project, survey: Survey) -> None:
     """Heal when something is to do that nobody does: that reads the whole queue, which an idle loop must not."""
     survey.refresh()
     counts = survey.counts()
-    if counts["ready"] or counts["working"] or counts["landing"] or list_names(project.queue.layout.imports):
+    if counts["ready"] or counts["working"] or counts["landing"] or own_names(project.queue.layout.imports):
         heal(project.queue, project.retry)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ class _Huey(System):
     acknowledges = False
     package = "huey"
 
-    def storage(self, folder: Path, durable: bool) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def storage(self, folder: Path, durable: bool) -> Any: ...
 
     def fill(self, folder: Path, payloads: Sequence[str]) -> None:
         storage = self.storage(folder, durable=False)

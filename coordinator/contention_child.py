@@ -20,10 +20,8 @@ from typing import NamedTuple, Protocol
 
 from ..queue import requests
 from ..queue.atomic import Unreadable
-from ..queue.clock import utc_now
 from ..queue.hints import Hint
 from ..queue.markers import Owner
-from ..queue.records import Record
 from ..queue.store import NotAllowed, Queue
 from ..queue.taking import Claim
 
@@ -46,7 +44,7 @@ class RacingTaker(Protocol):
 
     def peek(self) -> Hint | None: ...
     def take(self) -> Claim | None: ...
-    def end(self, claim: Claim, record: Record) -> bool: ...
+    def complete(self, claim: Claim) -> bool: ...
 
 
 class Take(NamedTuple):
@@ -166,12 +164,8 @@ def _offer(queue: Queue, item_id: str) -> None:
 
 def _end(taker: RacingTaker, claim: Claim) -> bool:
     with contextlib.suppress(NotAllowed):  # the claim of a faulty taker ends with the outcome of another
-        return taker.end(claim, _done())
+        return taker.complete(claim)
     return False
-
-
-def _done() -> Record:
-    return Record(kind="done", at=utc_now(), outcome="done")
 
 
 def main(arguments: list[str]) -> None:

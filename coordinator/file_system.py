@@ -8,8 +8,6 @@ Assumes: the mount table of Linux (/proc/self/mountinfo); elsewhere the type is 
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import select
 import subprocess
@@ -19,6 +17,7 @@ import time
 from pathlib import Path
 
 from ..queue import probe
+from ..queue.markers import is_owner_alive
 from ..queue.probe import Trial
 
 NAMES = ("hard links", "locks", "process locks", "replacing", "flushing", "symlinks", "names")
@@ -71,7 +70,7 @@ def _try_process_locks(path: str) -> Trial:
         try:
             ready, _, _ = select.select([holder.stdout], [], [], _PATIENCE_SECONDS)
             held = bool(ready) and holder.stdout.read(1) == b"!"
-            seen = held and not _can_lock(path)
+            seen = held and is_owner_alive(path)
         finally:
             holder.kill()
     if not held:
@@ -79,19 +78,8 @@ def _try_process_locks(path: str) -> Trial:
     if not seen:
         return Trial("process locks", False, f"a lock of another process is not seen here; {_REMEDY}")
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not _can_lock(path):
+    while is_owner_alive(path):
         if time.monotonic() > deadline:
             return Trial("process locks", False, f"the lock of a killed process stays; {_REMEDY}")
         time.sleep(_LOOK_SECONDS)
     return Trial("process locks", True, "are seen by others, and end with the process")
-
-
-def _can_lock(path: str) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from .atomic import own_names
@@ -21,6 +20,14 @@ class Damage(NamedTuple):
     path: str
     problem: str
     item: str | None = None
+
+
+def in_short(folder: str, damage: list[Damage]) -> list[Damage]:
+    """Return the first ones that were found in `folder`, and how many there are more."""
+    more = len(damage) - MOST_NAMED
+    if more <= 0:
+        return damage
+    return [*damage[:MOST_NAMED], Damage(folder, f"holds {more} more files that are none of the queue's")]
 
 
 class Folder:
@@ -56,13 +63,9 @@ class Folder:
         self.touched = records.keys() & lengths.keys()
         return True
 
-    def damage(self) -> Iterator[Damage]:
-        """Yield what is not ours: the first ones each, and how many there are more."""
-        for name in self.foreign[:MOST_NAMED]:
-            yield Damage(f"{self.path}/{name}", NOT_OURS)
-        more = len(self.foreign) - MOST_NAMED
-        if more > 0:
-            yield Damage(self.path, f"holds {more} more files that are none of the queue's")
+    def damage(self) -> list[Damage]:
+        """Return what is not ours."""
+        return in_short(self.path, [Damage(f"{self.path}/{name}", NOT_OURS) for name in self.foreign])
 
     def forget(self) -> None:
         """List again at the next look: what cannot be read now may be mended in place."""

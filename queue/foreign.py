@@ -15,7 +15,7 @@ from . import atomic
 from .atomic import LINK, Unreadable
 from .bell import LOWEST_PRIORITY
 from .directory import read_version
-from .folders import MOST_NAMED, NOT_OURS, Damage
+from .folders import NOT_OURS, Damage, in_short
 from .held import SUFFIX, read_note
 from .hints import Hint
 from .imports import is_import, read_import
@@ -85,23 +85,16 @@ class Foreign:
         return known[1]
 
 
-def few(folder: Path, damage_of: Callable[[os.DirEntry[str]], str | None]) -> Iterator[Damage]:
-    """Yield what `damage_of` finds wrong in a directory: each of the first ones, and how many there are more."""
+def few(folder: Path, damage_of: Callable[[os.DirEntry[str]], str | None]) -> list[Damage]:
+    """Return what `damage_of` finds wrong in a directory: the first ones, and how many there are more."""
     if folder.is_symlink():
-        return  # named by who looks at its parent
-    more = 0
+        return []  # named by who looks at its parent
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
-        return
-    for entry in entries:
-        problem = damage_of(entry)
-        if problem is not None:
-            more += 1
-            if more <= MOST_NAMED:
-                yield Damage(entry.path, problem)
-    if more > MOST_NAMED:
-        yield Damage(str(folder), f"holds {more - MOST_NAMED} more files that are none of the queue's")
+        return []
+    problems = ((entry.path, damage_of(entry)) for entry in entries)
+    return in_short(str(folder), [Damage(path, problem) for path, problem in problems if problem is not None])
 
 
 def foreign_hints(layout: Layout) -> Iterator[Damage]:

@@ -17,7 +17,6 @@ from .folders import Folder
 from .held import SUFFIX, read_note
 from .hints import remove
 from .ids import is_id
-from .layout import parse_name
 from .markers import is_marker, is_owner_alive, read_marker
 from .ready import offers, ready_hints
 from .records import Entry, Record
@@ -52,10 +51,8 @@ def heal(queue: Queue, policy: RetryPolicy) -> list[Entry]:
 def _perhaps_unhealthy(queue: Queue) -> Iterator[str]:
     """Yield the ids of all items but those whose next record a hint offers already: with these all is well."""
     offered = offers(queue.layout)
-    for name in own_names(queue.layout.items):
-        folder = Folder(f"{queue.layout.items}/{name}")
-        folder.list_again()
-        yield from (item_id for item_id, length in folder.lengths.items() if (item_id, str(length + 1)) not in offered)
+    for lengths in _chains(queue):
+        yield from (item_id for item_id, length in lengths.items() if (item_id, str(length + 1)) not in offered)
 
 
 def take_back_from_the_dead(queue: Queue, policy: RetryPolicy) -> list[Entry]:
@@ -113,11 +110,16 @@ def take_back(queue: Queue, entry: Entry, policy: RetryPolicy) -> bool:
 
 def item_ids(queue: Queue) -> Iterator[str]:
     """Yield the ids of all items, in no particular order."""
-    for folder in own_names(queue.layout.items):
-        for name in own_names(queue.layout.items / folder):
-            parsed = parse_name(name)
-            if parsed is not None and parsed[1] is None and is_id(parsed[0]):
-                yield parsed[0]
+    for lengths in _chains(queue):
+        yield from filter(is_id, lengths)
+
+
+def _chains(queue: Queue) -> Iterator[dict[str, int]]:
+    """Yield the names of the items and the lengths of their chains, directory by directory."""
+    for name in own_names(queue.layout.items):
+        folder = Folder(f"{queue.layout.items}/{name}")
+        folder.list_again()
+        yield folder.lengths
 
 
 def _tidy(queue: Queue) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import atomic
-from .atomic import StrPath
+from .atomic import StrPath, own_names
 from .layout import Layout
 from .records import Item
 
@@ -103,9 +103,9 @@ class Hints:
 
     def _listed_buckets(self, folder: str) -> list[str]:
         if self._buckets is None:
-            return list_names(folder)
+            return own_names(folder)
         if folder not in self._buckets:
-            self._buckets[folder] = list_names(folder)
+            self._buckets[folder] = own_names(folder)
         return self._buckets[folder]
 
     def _bucket_for(self, folder: str, buckets: list[str], age: str) -> str:
@@ -121,7 +121,7 @@ class Hints:
         key = f"{folder}/{bucket}"
         tail = self._tails.get(key)
         if tail is None:
-            ages = [hint.age for hint in _parsed(list_names(key))]
+            ages = [hint.age for hint in _parsed(own_names(key))]
             tail = _Tail(len(ages), ages[-1] if ages else "")
         if tail.fill >= BUCKET_SIZE and age > tail.youngest:
             return age
@@ -141,7 +141,7 @@ class Hints:
         """
         limit = file_time(now)
         promoted: set[int] = set()
-        for name in list_names(self._layout.delayed):
+        for name in own_names(self._layout.delayed):
             due, _, rest = name.partition(_SEPARATOR)
             hint = Hint.parse(rest)
             if hint is None:
@@ -158,13 +158,13 @@ class Hints:
         self._name(item_id, f"{self._layout.landing}/{_SEPARATOR.join((file_time(at), item_id, str(number)))}")
 
     def unmark_landing(self, item_id: str) -> None:
-        for name in list_names(self._layout.landing):
+        for name in own_names(self._layout.landing):
             if name.split(_SEPARATOR)[1:2] == [item_id]:
                 remove(self._layout.landing / name)
 
     def landing(self) -> list[str]:
         """Return the ids of items that wait for landing, first come first."""
-        parts = (name.split(_SEPARATOR) for name in list_names(self._layout.landing))
+        parts = (name.split(_SEPARATOR) for name in own_names(self._layout.landing))
         return list(dict.fromkeys(part[1] for part in parts if len(part) == 3))
 
     def mark_dependent(self, dependency: str, item_id: str) -> None:
@@ -179,7 +179,7 @@ class Hints:
 
     def dependents(self, dependency: str) -> list[str]:
         folder = f"{self._layout.dependents}/{dependency}"
-        return list_names(folder) if atomic.exists(folder) else []  # mostly nobody waits, which is quicker to ask
+        return own_names(folder) if atomic.exists(folder) else []  # mostly nobody waits, which is quicker to ask
 
     def _name(self, item_id: str, path: str) -> None:
         """Make the hint; none of an item that was done and packed meanwhile."""
@@ -188,11 +188,6 @@ class Hints:
         except FileNotFoundError:
             if os.path.lexists(self._layout.item(item_id)):
                 raise
-
-
-def list_names(folder: StrPath) -> list[str]:
-    """Return the sorted names in `folder`, none when it does not exist or is no directory, as a symbolic link."""
-    return atomic.own_names(folder)
 
 
 def _make_folder(folder: Path) -> None:

@@ -68,37 +68,38 @@ class Packs:
 
     def headers(self) -> dict[Path, Header]:
         """Return the packs with their headers; not those that were merged into another, or cannot be read."""
-        found, _ = self.look()
-        replaced = self._replaced(found)
-        return {path: header for path, header in found.items() if path not in replaced}
+        return self.look()[0]
+
+    def look(self) -> tuple[dict[Path, Header], list[Unreadable]]:
+        """Return the headers of all packs that were not merged into another, and what cannot be read."""
+        while True:
+            names = [name for name in own_names(self._folder) if is_pack(name)]
+            found, unreadable = self._read_headers(names)
+            if len(found) + len(unreadable) == len(names):
+                break  # else one was merged since it was listed, and the listing lacks the pack that has its items now
+        replaced = {self._folder / name for header in found.values() for name in header.replaces}
+        return {path: header for path, header in found.items() if path not in replaced}, unreadable
 
     def replaced(self, names: list[str]) -> Iterator[Path]:
         """Yield the packs of `names` that were merged into others, all of which is there, and not removed."""
-        found, _ = self.look(names)
+        found, _ = self._read_headers([name for name in names if is_pack(name)])
         for merged, header in found.items():
             for path in (self._folder / name for name in header.replaces):
                 if path in found and path != merged and _holds_all(merged, path):
                     yield path
 
-    def _replaced(self, headers: dict[Path, Header]) -> set[Path]:
-        return {self._folder / name for header in headers.values() for name in header.replaces if is_pack(name)}
-
-    def look(self, names: list[str] | None = None) -> tuple[dict[Path, Header], list[Unreadable]]:
-        """Return the headers of all packs, and what cannot be read."""
-        while True:
-            found: dict[Path, Header] = {}
-            unreadable: list[Unreadable] = []
-            merged = False
-            for path in (self._folder / name for name in names or own_names(self._folder) if is_pack(name)):
-                try:
-                    with open_pack(path) as file:
-                        found[path] = read_header(path, file)
-                except FileNotFoundError:
-                    merged = True  # since it was listed: the listing lacks the pack that has its items now
-                except Unreadable as error:
-                    unreadable.append(error)
-            if names is not None or not merged:
-                return found, unreadable
+    def _read_headers(self, names: list[str]) -> tuple[dict[Path, Header], list[Unreadable]]:
+        found: dict[Path, Header] = {}
+        unreadable: list[Unreadable] = []
+        for path in (self._folder / name for name in names):
+            try:
+                with open_pack(path) as file:
+                    found[path] = read_header(path, file)
+            except FileNotFoundError:
+                continue  # merged since it was listed
+            except Unreadable as error:
+                unreadable.append(error)
+        return found, unreadable
 
     def unfinished(self) -> set[Path]:
         """Return the packs whose items' own files may still be there."""
@@ -113,7 +114,7 @@ class Packs:
         while True:
             headers, unreadable = self.look()
             try:
-                for path in headers.keys() - self._replaced(headers):
+                for path in headers:
                     try:
                         found = _find_in(path, item_id)
                     except Unreadable as error:

@@ -11,9 +11,10 @@ import os
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 
+from .atomic import own_names
 from .bell import DELAYED, LOWEST_PRIORITY, Bell
 from .frontier import Frontier
-from .hints import Hint, list_names
+from .hints import Hint
 from .layout import Layout
 
 _ALL_PRIORITIES = range(LOWEST_PRIORITY + 1)
@@ -151,13 +152,13 @@ class ReadyView:
     def _listed_buckets(self, priority: int) -> list[str]:
         found = self._buckets.get(priority)
         if found is None:
-            found = self._buckets[priority] = list_names(f"{self._ready}/{priority}")
+            found = self._buckets[priority] = own_names(f"{self._ready}/{priority}")
         return found
 
     def _listed_names(self, priority: int, bucket: str) -> list[str]:
         names = self._names.get((priority, bucket))
         if names is None:
-            names = self._names[priority, bucket] = list_names(f"{self._ready}/{priority}/{bucket}")[::-1]
+            names = self._names[priority, bucket] = own_names(f"{self._ready}/{priority}/{bucket}")[::-1]
         return names
 
     def _drop_bucket(self, priority: int, bucket: str) -> None:
@@ -173,9 +174,9 @@ class ReadyView:
 
 def ready_hints(layout: Layout) -> Iterator[tuple[Hint, str]]:
     """Yield all ready hints with their paths."""
-    for priority in list_names(layout.ready):
-        for bucket in list_names(layout.ready / priority):
-            for name in list_names(layout.ready / priority / bucket):
+    for priority in own_names(layout.ready):
+        for bucket in own_names(layout.ready / priority):
+            for name in own_names(layout.ready / priority / bucket):
                 hint = Hint.parse(name)
                 if hint is not None:
                     yield hint, f"{layout.ready}/{priority}/{bucket}/{name}"
@@ -196,7 +197,7 @@ def untouched_ready(layout: Layout) -> set[str]:
 
 def _buckets_of_hints(layout: Layout) -> Iterator[list[list[str]]]:
     """Yield the parts of the ready hints, bucket by bucket: as Hint.parse has them, but many times as quick."""
-    for priority in list_names(layout.ready):
-        for bucket in list_names(layout.ready / priority):
-            parts = [name.split("~") for name in list_names(f"{layout.ready}/{priority}/{bucket}")]
+    for priority in own_names(layout.ready):
+        for bucket in own_names(layout.ready / priority):
+            parts = [name.split("~") for name in own_names(f"{layout.ready}/{priority}/{bucket}")]
             yield [part for part in parts if len(part) == 5]

@@ -108,9 +108,9 @@ class Survey:
         self.done.drop(item_id)
 
     def _see_packs(self) -> None:
-        packs = self._queue.packs
-        self._found += [Damage(str(error.path), error.problem) for error in packs.look()[1]]
-        self.done.see_packs(packs.headers(), packs.unfinished())
+        headers, unreadable = self._queue.packs.look()
+        self._found += [Damage(str(error.path), error.problem) for error in unreadable]
+        self.done.see_packs(headers, self._queue.packs.unfinished())
 
     # --- telling --------------------------------------------------------------------------------------
 

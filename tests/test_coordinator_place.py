@@ -21,7 +21,7 @@ from support.waiting import eventually
 MODULES = {
     "obeys": "import sys\nprint('ready', flush=1)\nfor line in sys.stdin: print(line, end='', flush=1)\nprint('eof')",
     "fails": "import sys\nprint('first words')\nprint('no module named x\\n\\n')\nsys.exit(7)",
-    "silent": "import time\ntime.sleep(1000)",
+    "silent": "import signal\nsignal.pause()",
 }
 
 
@@ -130,7 +130,7 @@ def test_the_heartbeat_of_a_predecessor_is_nobodys(place: Place) -> None:
 
 
 def test_a_process_of_an_earlier_coordinator_is_watched_and_can_be_ended() -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]) as other:
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as other:
         identity = Identity(other.pid, identity_of(other.pid), boot_id())
         process = Process.adopt(identity)
         assert process is not None
@@ -153,7 +153,7 @@ def identity_of(pid: int) -> float:
 
 def test_without_pidfd_it_goes_more_slowly_and_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("parallel_loop.coordinator.place.exit_descriptor", lambda _pid: None)
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]) as other:
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as other:
         process = Process.adopt(Identity(other.pid, identity_of(other.pid), boot_id()))
         assert process is not None
         process.send(signal.SIGKILL)

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,30 +123,23 @@ def test_a_free_drain_finds_nothing_where_there_is_nothing() -> None:
     assert run("drains.py") == (0, ["all is well"])
 
 
-@pytest.mark.parametrize(
-    ("taker", "problem"),
-    [
-        ("SharedMarker", r"winners instead of 1|won, but the claim names"),
-        ("CheckThenCreate", r"winners instead of 1|won, but the claim names"),
-        ("RewrittenJson", r"the records say done instead of claimed, done"),
-        ("TakeBackByAge", r"winners instead of 1|could not end its attempt"),
-    ],
-)
-def test_a_planted_fault_is_found_by_the_races_of_the_contention_harness(tmp_path, monkeypatch, taker, problem) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    result = run_contention(tmp_path, iterations=20, claimers=4, seed=1, taker=f"support.faults:{taker}")
-    assert any(re.search(problem, violation.problem) for violation in result.violations), result.violations
+RACES = partial(run_contention, iterations=20)
+DRAIN = partial(run_drain, items=80)
 
 
 @pytest.mark.parametrize(
-    ("taker", "problem"),
+    ("harness", "taker", "problem"),
     [
-        ("OwnerAfterLink", r"saw a record that was not complete"),
-        ("Textbook", r"[2-9] winners instead of 1"),
-        ("EndWithoutNumber", r"an attempt was ended that somebody else had ended before"),
+        (RACES, "SharedMarker", r"winners instead of 1|won, but the claim names"),
+        (RACES, "CheckThenCreate", r"winners instead of 1|won, but the claim names"),
+        (RACES, "RewrittenJson", r"the records say done instead of claimed, done"),
+        (RACES, "TakeBackByAge", r"winners instead of 1|could not end its attempt"),
+        (DRAIN, "OwnerAfterLink", r"saw a record that was not complete"),
+        (DRAIN, "Textbook", r"[2-9] winners instead of 1"),
+        (DRAIN, "EndWithoutNumber", r"an attempt was ended that somebody else had ended before"),
     ],
 )
-def test_a_planted_fault_is_found_by_a_drain_of_the_contention_harness(tmp_path, monkeypatch, taker, problem) -> None:
+def test_a_planted_fault_is_found_by_the_contention_harness(tmp_path, monkeypatch, harness, taker, problem) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    result = run_drain(tmp_path, items=80, claimers=4, seed=1, taker=f"support.faults:{taker}")
+    result = harness(tmp_path, claimers=4, seed=1, taker=f"support.faults:{taker}")
     assert any(re.search(problem, violation.problem) for violation in result.violations), result.violations

@@ -290,6 +290,6 @@ class TakeBackByAge(_Faulty):
             claim = super().take()
         return claim
 
-    def end(self, claim: Claim, record: Record) -> bool:
+    def complete(self, claim: Claim) -> bool:
         dawdle()
-        return super().end(claim, record)
+        return super().complete(claim)

@@ -6,7 +6,6 @@ import errno
 import os
 import random
 
-from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
 
 ERRORS = (errno.EIO, errno.ESTALE, errno.EEXIST, errno.ETIMEDOUT)
@@ -40,9 +39,9 @@ class OnUnreliableLinks(Taker):
             except TimeoutError:
                 continue
 
-    def end(self, claim: Claim, record: Record) -> bool:
+    def complete(self, claim: Claim) -> bool:
         while True:
             try:
-                return super().end(claim, record)
+                return super().complete(claim)
             except TimeoutError:
                 continue

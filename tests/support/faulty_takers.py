@@ -8,7 +8,7 @@ from pathlib import Path
 
 from parallel_loop.queue.hints import Hint
 from parallel_loop.queue.markers import Owner
-from parallel_loop.queue.records import Entry, Item, Record, encode
+from parallel_loop.queue.records import Entry, Item, encode
 from parallel_loop.queue.store import Queue
 from parallel_loop.queue.taking import Claim, Taker
 
@@ -46,8 +46,8 @@ class Shy(Taker):
 class Forgetful(Taker):
     """Says that it has ended what it has not."""
 
-    def end(self, claim: Claim, record: Record) -> bool:
-        return bool(claim and record)
+    def complete(self, claim: Claim) -> bool:
+        return bool(claim)
 
 
 class Dying(Taker):
@@ -87,15 +87,15 @@ class Dreaming(Taker):
         item = Item(id="dream", title="t", added_at=self._queue.now())
         return Claim(Entry(item, (self._marker.record,)), self._queue.now())
 
-    def end(self, claim: Claim, record: Record) -> bool:
-        return claim.item.id == "dream" or super().end(claim, record)
+    def complete(self, claim: Claim) -> bool:
+        return claim.item.id == "dream" or super().complete(claim)
 
 
 class Modest(Taker):
     """Says that it has not ended what it has."""
 
-    def end(self, claim: Claim, record: Record) -> bool:
-        return not super().end(claim, record)
+    def complete(self, claim: Claim) -> bool:
+        return not super().complete(claim)
 
 
 class Impostor(Taker):

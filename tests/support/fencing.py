@@ -196,8 +196,8 @@ class WorkerTrials:
         add(self._project, item_id, _PROGRAMS[kind])
         line = worker.said()
         if not by_itself:
-            # The moment is part of the trial: a wait of a random length, not a wait for a condition.
-            time.sleep(self._chance.uniform(0.0, _LONGEST_MOMENT_SECONDS))
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the moment is part of the trial
+                worker.process.wait(self._chance.uniform(0.0, _LONGEST_MOMENT_SECONDS))
             tree = self._chance.random() < 0.5
             worker.stop(tree=tree)
             return f"at some moment, {'with all it started' if tree else 'alone'}"
