@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 
 from ..queue import requests
 from ..queue.atomic import Unreadable
-from ..queue.hints import Hint
+from ..queue.hint import Hint
 from ..queue.markers import Owner
 from ..queue.store import NotAllowed, Queue
 from ..queue.taking import Claim

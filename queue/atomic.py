@@ -66,9 +66,9 @@ def link_once(source: StrPath, target: StrPath) -> bool:
     try:
         os.link(source, target)
     except FileExistsError:
-        return _same_file(source, target)
+        return is_same_file(source, target)
     except OSError as error:
-        if _same_file(source, target):
+        if is_same_file(source, target):
             return True
         if error.errno in _LINK_UNSUPPORTED and not _may_not_link(error, source):
             raise NoHardLinks(target, error.strerror or "link refused") from error
@@ -82,15 +82,18 @@ def exists(path: StrPath) -> bool:
 
 
 def link_new(source: StrPath, target: StrPath) -> bool:
-    """Do the same in the case that is quick to tell: False when it was not this call, or perhaps not, that made it."""
+    """Do the same, but say False whenever the target is there already, even if it is a name of the source's own."""
     try:
         os.link(source, target)
-    except OSError:
+    except FileExistsError:
         return False
+    except OSError:  # whatever it means is found out there
+        return link_once(source, target)
     return True
 
 
-def _same_file(source: StrPath, target: StrPath) -> bool:
+def is_same_file(source: StrPath, target: StrPath) -> bool:
+    """Tell whether two names lead to one file; links are not followed."""
     try:
         return os.path.samestat(os.lstat(source), os.lstat(target))
     except OSError:
@@ -185,11 +188,10 @@ def read_file(path: StrPath, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | Non
     it there, following or loading it could lead out of our directory or fill the memory.
     """
     try:
-        descriptor = open_to_read(path)
+        descriptor, size = _open_to_read(path)
     except FileNotFoundError:
         return None
     try:
-        size = os.fstat(descriptor).st_size
         if size > limit_bytes:
             raise Unreadable(path, f"has {size} bytes, more than the {limit_bytes} that we ever write")
         return _read_all(descriptor, size)
@@ -199,8 +201,12 @@ def read_file(path: StrPath, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | Non
 
 def open_to_read(path: StrPath) -> int:
     """Open a regular file of ours. Raises FileNotFoundError, and Unreadable for whatever else has its name."""
+    return _open_to_read(path)[0]
+
+
+def _open_to_read(path: StrPath) -> tuple[int, int]:
     try:
-        return open_own(path, os.O_RDONLY)
+        return _open_own(path, os.O_RDONLY)
     except FileExistsError as error:
         raise Unreadable(path, str(error.strerror)) from error
     except PermissionError as error:
@@ -212,14 +218,20 @@ def open_own(path: StrPath, flags: int) -> int:
 
     A link could lead out of our directory, a pipe would block, a device has no end.
     """
+    return _open_own(path, flags)[0]
+
+
+def _open_own(path: StrPath, flags: int) -> tuple[int, int]:
+    """Return the open file, and how many bytes it has."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if error.errno in _NOT_A_FILE_OF_OURS:
             raise _foreign(path, error.errno) from error
         raise
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return descriptor, status.st_size
     os.close(descriptor)
     raise _foreign(path)
 

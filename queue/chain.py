@@ -86,13 +86,12 @@ class Chain:
         `files` spares a new file where the caller's last record said the same. Raises msgspec.ValidationError for
         a record that nobody could read again.
         """
-        data = _encode_whatever_the_text(record) + b"\n"
         target = self._layout.record(item_id, number)
         if files is None:
-            decode_record(data)
+            data = _encoded(record)
             won = atomic.publish(self._layout.drafts, target, data, durable=self._durable)
         else:
-            won = atomic.link_once(files.file_of(data), target)
+            won = atomic.link_once(files.file_of(record), target)
             if won and self._durable:
                 atomic.sync_directory(os.path.dirname(target))  # noqa: PTH120 (text, see Layout)
         return won and (atomic.exists(self._layout.item(item_id)) or self._was_packed(item_id, number, record, target))
@@ -104,11 +103,11 @@ class Chain:
         reads the item next; when there is none any more, it calls `withdraw`.
         """
         record = self._layout.record(item_id, number)
-        if atomic.link_new(marker, record):
-            return True
         try:
+            if atomic.link_new(marker, record):
+                return True
             # It may be the same marker's link of long ago, which a hint now leads to again.
-            return atomic.link_once(marker, record) and not self.has_record(item_id, number + 1)
+            return atomic.is_same_file(marker, record) and not self.has_record(item_id, number + 1)
         except FileNotFoundError:  # a hint for an item that does not exist
             if not os.path.lexists(marker):
                 raise
@@ -223,26 +222,26 @@ class LastRecord:
     def __init__(self, layout: Layout, *, durable: bool) -> None:
         self._drafts = layout.drafts
         self._durable = durable
-        self._data = b""
+        self._record: Record | None = None
         self._path = ""
         self._links = 0
 
-    def file_of(self, data: bytes) -> str:
-        """Return a private file that holds `data`. Raises msgspec.ValidationError when that is no record."""
-        if data != self._data or self._links >= _MOST_LINKS:
-            decode_record(data)
+    def file_of(self, record: Record) -> str:
+        """Return a private file that holds `record`. Raises msgspec.ValidationError when nobody could read it."""
+        if record != self._record or self._links >= _MOST_LINKS:
+            data = _encoded(record)
             self.close()
             self._path = atomic.write_private(self._drafts, data, durable=self._durable)
-            self._data = data
+            self._record = record
             self._links = 0
         self._links += 1
         return self._path
 
     def close(self) -> None:
         """Remove the private name of the file."""
-        if self._data:
+        if self._record is not None:
             remove(self._path)
-        self._data = b""
+        self._record = None
 
 
 def check_readable(path: StrPath, item: Item) -> None:
@@ -261,6 +260,13 @@ def _make_folder(folder: str) -> None:
 
 def _encode_item(item: Item) -> bytes:
     return msgspec.json.format(encode(item), indent=2) + b"\n"
+
+
+def _encoded(record: Record) -> bytes:
+    """Return what stands in the record's file. Raises msgspec.ValidationError for what nobody could read again."""
+    data = _encode_whatever_the_text(record) + b"\n"
+    decode_record(data)
+    return data
 
 
 def _encode_whatever_the_text(record: Record) -> bytes:

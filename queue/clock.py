@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def utc_now() -> str:
     """Return the time now, for example ``2026-01-31T12:00:00.000000Z``."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
 
 
-def to_tick(text: str) -> str:
-    """Return the beginning of the tenth of a second in which a recorded time lies."""
-    return f"{text[:-6]}00000Z"
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    """Return the beginning that all recorded times of one second have."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+
+
+def to_second(text: str) -> str:
+    """Return the beginning of the second in which a recorded time lies."""
+    return f"{text[:-7]}000000Z"
 
 
 def to_text(moment: datetime) -> str:

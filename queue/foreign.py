@@ -14,10 +14,11 @@ from pathlib import Path
 from . import atomic
 from .atomic import LINK, Unreadable
 from .bell import LOWEST_PRIORITY
+from .buckets import live_lines, read_text
 from .directory import read_version
 from .folders import NOT_OURS, Damage, in_short
 from .held import SUFFIX, read_note
-from .hints import Hint
+from .hint import Hint
 from .imports import is_import, read_import
 from .layout import FOLDERS, Layout
 from .markers import is_marker, read_marker
@@ -100,14 +101,19 @@ def few(folder: Path, damage_of: Callable[[os.DirEntry[str]], str | None]) -> li
 def foreign_hints(layout: Layout) -> Iterator[Damage]:
     """Yield what is not ours among the hints and the drafts."""
     for priority in _PRIORITIES:
-        yield from few(layout.ready / priority, lambda entry: _folder(entry, ours=True))
-        if (layout.ready / priority).is_dir():
-            for bucket in sorted((layout.ready / priority).iterdir()):
-                yield from few(bucket, lambda entry: _file(entry, Hint.parse(entry.name) is not None))
+        yield from few(
+            layout.ready / priority, lambda entry: _file(entry, ours=True) or _problem(Path(entry.path), _read_bucket)
+        )
     yield from few(layout.delayed, lambda entry: _file(entry, Hint.parse(entry.name.partition("~")[2]) is not None))
     yield from few(layout.landing, lambda entry: _file(entry, entry.name.count("~") == 2))
     yield from few(layout.after, lambda entry: _folder(entry, ours=True))
     yield from few(layout.drafts, lambda entry: _file(entry, ours=True))
+
+
+def _read_bucket(path: Path) -> None:
+    """Raise Unreadable for a bucket with lines that are no hints."""
+    if any(Hint.parse(name) is None for name in live_lines(read_text(str(path)))):
+        raise Unreadable(path, "holds lines that are none of the queue's")
 
 
 _PRIORITIES = {str(priority) for priority in range(LOWEST_PRIORITY + 1)}

@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterator
 
 from .atomic import Unreadable, is_draft, own_names
+from .buckets import Bucket
 from .folders import Folder
 from .held import SUFFIX, read_note
+from .hint import Hint
 from .hints import remove
 from .ids import is_id
 from .markers import is_marker, is_owner_alive, read_marker
-from .ready import offers, ready_hints
+from .ready import offers, paths_of_buckets
 from .records import Entry, Record
 from .retry import RetryPolicy
 from .store import Queue
@@ -123,11 +125,14 @@ def _chains(queue: Queue) -> Iterator[dict[str, int]]:
 
 
 def _tidy(queue: Queue) -> None:
-    """Remove what only the dead had a use for: markers and drafts."""
+    """Remove what only the dead had a use for: hints to what is taken, markers and drafts."""
     layout = queue.layout
-    for hint, path in ready_hints(layout):
-        if queue.chain.has_record(hint.id, hint.number):
-            remove(path)
+    for bucket in map(Bucket, paths_of_buckets(layout)):
+        for name in bucket.names:
+            hint = Hint.parse(name)
+            if hint is not None and queue.chain.has_record(hint.id, hint.number):
+                bucket.strike(name)
+        bucket.remove_if_done()
     for name in own_names(layout.workers):
         marker = layout.workers / name
         with contextlib.suppress(Unreadable):

@@ -19,28 +19,30 @@ def check_id(text: str) -> str:
 
     Raises InvalidId otherwise.
     """
-    if not text:
-        raise InvalidId("an item's id is empty; use letters, digits, '.', '_' and '-', for example fix-login")
-    shown = repr(text if len(text) <= MAX_ID_LENGTH else text[:20] + "…")
-    if len(text) > MAX_ID_LENGTH:
-        raise InvalidId(f"the id {shown} has {len(text)} characters; at most {MAX_ID_LENGTH} are allowed")
-    if not _ALLOWED.fullmatch(text):
-        raise InvalidId(
-            f"the id {shown} is not usable: it must begin with a letter or digit and hold only "
-            "letters, digits, '.', '_' and '-'"
-        )
-    if ".." in text or text.lower().endswith((".", ".lock")):
-        raise InvalidId(f"the id {shown} is not usable in a git branch: no '..', and no '.' or '.lock' at its end")
+    problem = _problem(text)
+    if problem is not None:
+        raise InvalidId(problem)
     return text
 
 
 def is_id(text: str) -> bool:
     """Tell whether `check_id` accepts `text`."""
-    try:
-        check_id(text)
-    except InvalidId:
-        return False
-    return True
+    return _problem(text) is None
+
+
+def _problem(text: str) -> str | None:
+    if not text:
+        return "an item's id is empty; use letters, digits, '.', '_' and '-', for example fix-login"
+    if len(text) > MAX_ID_LENGTH:
+        return f"the id {text[:20] + '…'!r} has {len(text)} characters; at most {MAX_ID_LENGTH} are allowed"
+    if _ALLOWED.fullmatch(text) is None:
+        return (
+            f"the id {text!r} is not usable: it must begin with a letter or digit and hold only "
+            "letters, digits, '.', '_' and '-'"
+        )
+    if ".." in text or text.lower().endswith((".", ".lock")):
+        return f"the id {text!r} is not usable in a git branch: no '..', and no '.' or '.lock' at its end"
+    return None
 
 
 def slug(text: str) -> str:

@@ -2,8 +2,8 @@
 
     items/14f/fix-login.json    the item, written once
     items/14f/fix-login.1       its chain: record 1, record 2, …, each written once
-    ready/5/<bucket>/<hint>     hints (further names of items): takable ones in taking order, by priority
-    delayed/ after/ landing/    hints: not due yet, waiting for another item, handed over
+    ready/5/<bucket>            hints: the takable items of a priority, a hundred lines to a bucket
+    delayed/ after/ landing/    hints (further names of items): not due yet, waiting for another item, handed over
     workers/                    of every worker process its marker, and a note of what it holds; locked while it lives
     wip/                        one lock for each place that a role's limit allows
     packs/                      finished items with all their records, many in one file (`parallel-loop tidy`)

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from . import atomic
 from .atomic import Unreadable
-from .hints import file_time, remove
+from .hint import file_time
+from .hints import remove
 from .layout import Layout
 from .packs import SUFFIX, UNFINISHED, Header, Packs, entries_of, is_pack, line_of, lines_of
 from .records import Entry, encode

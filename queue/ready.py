@@ -7,14 +7,14 @@ take costs the same with ten items waiting and with a hundred thousand.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 
 from .atomic import own_names
 from .bell import DELAYED, LOWEST_PRIORITY, Bell
+from .buckets import Bucket, live_names
 from .frontier import Frontier
-from .hints import Hint
+from .hint import SEPARATOR, Hint
 from .layout import Layout
 
 _ALL_PRIORITIES = range(LOWEST_PRIORITY + 1)
@@ -24,7 +24,8 @@ class Answer(Enum):
     """What came of trying one ready item."""
 
     TAKEN = auto()
-    LOST = auto()  # somebody else has it
+    LOST = auto()  # somebody else has it, and is about to strike its line
+    STALE = auto()  # somebody else has it, and has not struck its line for long
     GONE = auto()  # it never was takable, or is ours already
     SKIP = auto()  # takable, but not by this taker now
     KEEP = auto()  # was only looked at
@@ -39,12 +40,14 @@ class ReadyView:
         self._frontier = Frontier(layout.frontier)
         self._heard = b""
         self._buckets: dict[int, list[str]] = {}
-        self._names: dict[tuple[int, str], list[str]] = {}  # in reverse, so that the first is cheap to drop
+        self._read: dict[tuple[int, str], Bucket] = {}
+        self._open: Bucket | None = None  # the one that was used last: of all others no file is kept open
         self._filled: list[int] | None = None  # priorities with buckets
         self._rings = [b""] * (LOWEST_PRIORITY + 1)
         self._passed_over = False  # an item of this priority, in this look
         self._crowded = False  # others take here too, so their frontier is worth a look
         self._trusted = False  # the frontier was heeded since the last listing
+        self._priority, self._name = 0, ""  # what is being tried
 
     def forget(self) -> None:
         """Read everything again next time, whether or not the bell rings."""
@@ -53,16 +56,16 @@ class ReadyView:
 
     def _list_again(self) -> None:
         self._buckets.clear()
-        self._names.clear()
+        self._read.clear()
         self._filled = None
         self._crowded = self._trusted = False
 
     def peek(self) -> Hint | None:
         """Return what `first` would offer first, and keep the listing that tells it."""
-        return self.first(lambda _hint, _path: Answer.KEEP)
+        return self.first(lambda _hint: Answer.KEEP)
 
-    def first(self, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
-        """Offer ready items, with the paths of their hints, to `attempt` in taking order until it takes one."""
+    def first(self, attempt: Callable[[Hint], Answer]) -> Hint | None:
+        """Offer ready items to `attempt` in taking order until it takes one."""
         if self._filled is None:
             self._filled = [priority for priority in _ALL_PRIORITIES if self._listed_buckets(priority)]
         for priority in self._filled:
@@ -74,33 +77,34 @@ class ReadyView:
             return self.first(attempt)
         return None
 
-    def _first_of(self, priority: int, attempt: Callable[[Hint, str], Answer]) -> Hint | None:
+    def _first_of(self, priority: int, attempt: Callable[[Hint], Answer]) -> Hint | None:
         self._passed_over = False
         buckets = self._buckets[priority]
         place = 0
         while place < len(buckets):
-            bucket = buckets[place]
-            names = self._listed_names(priority, bucket)
-            found = self._first_in(f"{self._ready}/{priority}/{bucket}", priority, names, attempt)
+            bucket = self._bucket(priority, buckets[place])
+            found = self._first_in(priority, bucket, attempt)
             if found is not None:
                 return found
-            if names:
+            if bucket.names:
                 place += 1
             else:
-                self._drop_bucket(priority, bucket)
+                del self._read[priority, buckets.pop(place)]
+                bucket.remove_if_done()  # else another taker is between its claim and striking the line
         return None
 
-    def _first_in(
-        self, folder: str, priority: int, names: list[str], attempt: Callable[[Hint, str], Answer]
-    ) -> Hint | None:
+    def _first_in(self, priority: int, bucket: Bucket, attempt: Callable[[Hint], Answer]) -> Hint | None:
+        names = bucket.names
         if self._crowded:
             self._skip_claimed(priority, names)
         index = len(names)
+        self._priority = priority
         while index > 0:
             index -= 1
             name = names[index]
             hint = Hint.parse(name)
-            answer = Answer.GONE if hint is None else attempt(hint, f"{folder}/{name}")
+            self._name = name
+            answer = Answer.GONE if hint is None else attempt(hint)
             if answer is Answer.KEEP:
                 return hint
             if answer is Answer.SKIP:
@@ -108,9 +112,11 @@ class ReadyView:
                 continue
             del names[index]
             if answer is Answer.TAKEN:
-                self._advance(priority, name)
+                _strike(bucket, name)
                 return hint
-            if answer is Answer.LOST:
+            if answer is Answer.STALE:
+                _strike(bucket, name)
+            if answer is not Answer.GONE:
                 self._crowded = True
                 self._skip_claimed(priority, names)
                 index = min(index, len(names))
@@ -125,14 +131,15 @@ class ReadyView:
             names.pop()
             self._trusted = True
 
-    def _advance(self, priority: int, name: str) -> None:
-        """Tell the others that all up to `name` is claimed.
+    def announce(self) -> None:
+        """Tell the others that the item that `attempt` was offered is as good as claimed, and so are all before it.
 
-        Not when an item was passed over that another may take, and not back to where others were before us.
+        Before the link, so that they do not try the same one. When no claim comes of it, by an error or a kill, the
+        item is found by who takes after the next ring, or finds nothing else. Not when an item was passed over that
+        another may take.
         """
-        ring = self._rings[priority]
-        if not self._passed_over and not (self._crowded and name < self._frontier.read(priority, ring)):
-            self._frontier.advance(priority, ring, name)
+        if not self._passed_over:
+            self._frontier.advance(self._priority, self._rings[self._priority], self._name)
 
     def listen(self) -> bool:
         """Forget the listings for which the bell rang; True when it rang for delayed items."""
@@ -142,7 +149,7 @@ class ReadyView:
         changed = Bell.changed(self._heard, heard)
         for priority in changed:
             for bucket in self._buckets.pop(priority, ()):
-                self._names.pop((priority, bucket), None)
+                self._read.pop((priority, bucket), None)
         self._heard = heard
         self._rings = [Bell.number(heard, priority).ljust(8, b"\0") for priority in _ALL_PRIORITIES]
         self._filled = None
@@ -155,49 +162,48 @@ class ReadyView:
             found = self._buckets[priority] = own_names(f"{self._ready}/{priority}")
         return found
 
-    def _listed_names(self, priority: int, bucket: str) -> list[str]:
-        names = self._names.get((priority, bucket))
-        if names is None:
-            names = self._names[priority, bucket] = own_names(f"{self._ready}/{priority}/{bucket}")[::-1]
-        return names
-
-    def _drop_bucket(self, priority: int, bucket: str) -> None:
-        """Forget a bucket in which nothing is left for us, and remove it when it is empty for everybody."""
-        self._names.pop((priority, bucket), None)
-        self._buckets[priority].remove(bucket)
-        with contextlib.suppress(OSError):  # not empty: another taker is between its claim and its tidying
-            os.rmdir(f"{self._ready}/{priority}/{bucket}")  # noqa: PTH106 (text, see Layout)
+    def _bucket(self, priority: int, name: str) -> Bucket:
+        bucket = self._read.get((priority, name))
+        if bucket is None:
+            bucket = self._read[priority, name] = Bucket(f"{self._ready}/{priority}/{name}")
+        if self._open is not None and self._open is not bucket:
+            self._open.close()
+        self._open = bucket
+        return bucket
 
     def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
         self._frontier.close()
 
 
-def ready_hints(layout: Layout) -> Iterator[tuple[Hint, str]]:
-    """Yield all ready hints with their paths."""
+def _strike(bucket: Bucket, name: str) -> None:
+    with contextlib.suppress(OSError):  # it is claimed; whoever loses on the line twice strikes it
+        bucket.strike(name)
+
+
+def paths_of_buckets(layout: Layout) -> Iterator[str]:
+    """Yield the paths of all buckets."""
     for priority in own_names(layout.ready):
-        for bucket in own_names(layout.ready / priority):
-            for name in own_names(layout.ready / priority / bucket):
-                hint = Hint.parse(name)
-                if hint is not None:
-                    yield hint, f"{layout.ready}/{priority}/{bucket}/{name}"
+        for name in own_names(layout.ready / priority):
+            yield f"{layout.ready}/{priority}/{name}"
 
 
 def offers(layout: Layout) -> set[tuple[str, str]]:
     """Return what all ready hints say: which item may get which record next."""
-    return {(part[2], part[3]) for parts in _buckets_of_hints(layout) for part in parts}
+    return {(part[2], part[3]) for parts in _parts_of_hints(layout) for part in parts}
 
 
 def untouched_ready(layout: Layout) -> set[str]:
     """Return the ids of all items that may be taken for the first time, as the hints have it."""
     found: set[str] = set()
-    for parts in _buckets_of_hints(layout):
+    for parts in _parts_of_hints(layout):
         found.update([part[2] for part in parts if part[3] == "1"])
     return found
 
 
-def _buckets_of_hints(layout: Layout) -> Iterator[list[list[str]]]:
+def _parts_of_hints(layout: Layout) -> Iterator[list[list[str]]]:
     """Yield the parts of the ready hints, bucket by bucket: as Hint.parse has them, but many times as quick."""
-    for priority in own_names(layout.ready):
-        for bucket in own_names(layout.ready / priority):
-            parts = [name.split("~") for name in own_names(f"{layout.ready}/{priority}/{bucket}")]
-            yield [part for part in parts if len(part) == 5]
+    for path in paths_of_buckets(layout):
+        parts = [name.split(SEPARATOR) for name in live_names(path)]
+        yield [part for part in parts if len(part) == len(Hint._fields)]

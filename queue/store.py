@@ -24,7 +24,8 @@ from .bell import DELAYED, Bell
 from .chain import Chain, LastRecord
 from .clock import utc_now
 from .directory import format_version, make_directory
-from .hints import Hint, Hints, remove
+from .hint import Hint
+from .hints import Hints, remove
 from .imports import ImportUnfinished, is_import, read_import, write_import
 from .layout import Layout
 from .packing import finish_packing

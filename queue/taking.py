@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from collections.abc import Mapping
 
@@ -10,8 +9,8 @@ import msgspec
 
 from .atomic import Unreadable
 from .chain import LastRecord
-from .clock import to_tick
-from .hints import Hint, file_time, remove
+from .clock import to_second
+from .hint import Hint, file_time
 from .markers import Marker, Owner
 from .ready import Answer, ReadyView
 from .records import Entry, Item, Record
@@ -48,10 +47,11 @@ class Taker:
         self._marker = Marker(queue.layout, owner, durable=queue.durable)
         self._held = self._marker.note
         self._last_record = LastRecord(queue.layout, durable=queue.durable)
+        self._done = self._marker.record  # the last outcome of `complete`
         self._wip = dict(wip or {})
         self._places: dict[tuple[str, int], Place] = {}
         self._full_roles: set[str] = set()
-        self._lost: set[str] = set()
+        self._lost: set[Hint] = set()
         self._next_due: str | None = ""
         self.lost_links = 0  # how often another was first at the very link
 
@@ -99,7 +99,7 @@ class Taker:
             self._next_due = self._queue.promote_due()
             self._view.listen()
 
-    def _attempt(self, hint: Hint, path: str) -> Answer:
+    def _attempt(self, hint: Hint) -> Answer:
         key = (hint.id, hint.number)
         if key in self._held:  # linking our marker there again would look like winning again
             return Answer.GONE
@@ -110,6 +110,7 @@ class Taker:
             place = self._enter(hint)
             if place is None:
                 return Answer.SKIP
+        self._view.announce()
         self._held.note(hint.id, hint.number)
         won = False
         try:
@@ -120,12 +121,9 @@ class Taker:
                 if place is not None:
                     place.leave()
         if not won:
-            self._lose(hint, path)
-            return Answer.LOST
+            return self._lose(hint)
         if place is not None:
             self._places[key] = place
-        with contextlib.suppress(OSError):  # the claim is made; who loses on the name twice removes it
-            remove(path)
         return Answer.TAKEN
 
     def _enter(self, hint: Hint) -> Place | None:
@@ -149,17 +147,17 @@ class Taker:
         self._marker.renew()
         return self._queue.chain.claim(hint.id, hint.number, self._marker.source)
 
-    def _lose(self, hint: Hint, path: str) -> None:
-        """Note a lost race. A name that is still there in a later listing was left by a killed winner, or the
-        item was cancelled: it is tidied then, not at once, since the winner is about to do it.
+    def _lose(self, hint: Hint) -> Answer:
+        """Note a lost race. A hint that is still there when it is read again was left by a killed winner, or the
+        item was cancelled: it is struck then, not at once, since the winner is about to do it.
         """
         self.lost_links += 1
-        if hint.name in self._lost:
-            with contextlib.suppress(OSError):
-                remove(path)
-        elif len(self._lost) >= _MOST_LOST:
+        if hint in self._lost:
+            return Answer.STALE
+        if len(self._lost) >= _MOST_LOST:
             self._lost.clear()
-        self._lost.add(hint.name)
+        self._lost.add(hint)
+        return Answer.LOST
 
     def _set_aside(self, hint: Hint, record: Record) -> None:
         """End the claim of an item that cannot be read, so that it stops nobody; its files stay."""
@@ -187,11 +185,14 @@ class Taker:
     def complete(self, claim: Claim) -> bool:
         """End the attempt as done, with nothing more to tell; False when the claim is not ours any more.
 
-        Its times are exact to a tenth of a second: what is completed within one is one file, linked many times.
+        Its times are exact to a second: what is completed within one is one file, linked many times.
         """
-        agent, started_at, at = self._marker.owner.agent, to_tick(claim.started_at), to_tick(self._queue.now())
-        record = Record(kind="done", at=at, agent=agent, outcome="done", started_at=started_at)
-        ended = self._queue.append(claim.entry, record, self._last_record)
+        started_at, at = to_second(claim.started_at), to_second(self._queue.now())
+        if (started_at, at) != (self._done.started_at, self._done.at):
+            self._done = Record(
+                kind="done", at=at, agent=self._marker.owner.agent, outcome="done", started_at=started_at
+            )
+        ended = self._queue.append(claim.entry, self._done, self._last_record)
         self.forget(claim)
         return ended
 

@@ -184,11 +184,9 @@ def test_a_planted_ready_hint_does_not_make_an_ended_item_takable(queue) -> None
     add(queue, "a")
     taker = make_taker(queue)
     drain(queue, taker)
-    name = "5~2026-01-01T000000.000001Z~a~{}~"
+    name = "5~2026-01-01T000000.000001Z~a~{}~\n"
     bucket = queue.layout.ready / "5" / "2026-01-01T000000.000000Z"
-    bucket.mkdir(parents=True)
-    for number in (1, 2, 3, 4, 0, -1):
-        (bucket / name.format(number)).touch()
+    bucket.write_text("".join(name.format(number) for number in (1, 2, 3, 4, 0, -1, "../../a")))
     queue.bell.ring_all()
     assert taker.take() is None
     assert kinds(queue, "a") == ["claimed", "done"]

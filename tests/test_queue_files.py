@@ -22,6 +22,7 @@ from support.queues import (
     append,
     drain,
     end,
+    lose_ready_hints,
     make_queue,
     make_taker,
     names_in,
@@ -134,16 +135,19 @@ def test_asking_for_an_id_that_cannot_be_finds_nothing(queue, text) -> None:
 
 
 def test_foreign_names_among_the_hints_are_passed_over(queue) -> None:
+    names = ("notes", "5~x", "a~b~c~d~e", "5~2026-01-01T000000.000000Z~ghost~1~", "1~2~3", "- a list", "~", "")
     bucket = queue.layout.ready / "5" / "0"
-    bucket.mkdir(parents=True)
-    for folder in (bucket, queue.layout.workers, queue.layout.delayed, queue.layout.landing):
-        for name in ("notes", "5~x", "a~b~c~d~e", "5~2026-01-01T000000.000000Z~ghost~1~", "1~2~3"):
+    bucket.parent.mkdir(parents=True)
+    bucket.write_text("\n".join(names))
+    for folder in (queue.layout.workers, queue.layout.delayed, queue.layout.landing):
+        for name in filter(None, names):
             (folder / name).touch()
     add(queue, "a")
     assert drain(queue, make_taker(queue)) == ["a"]
     heal(queue, AT_ONCE)
     assert states(queue) == {"a": "done"}
     assert "notes" in names_in(queue.layout.delayed)
+    assert bucket.read_text() == "\n".join(names)
 
 
 def test_a_queue_of_a_newer_version_is_refused(queue) -> None:
@@ -330,7 +334,7 @@ def test_a_survey_notices_that_a_damaged_file_was_mended_in_place(queue) -> None
     folder = next(queue.layout.items.iterdir())
     path = Path(queue.layout.item("a"))
     whole = path.read_text()
-    next(queue.layout.ready.rglob("*~a~*")).unlink()  # whom a hint calls ready is not read before it is taken
+    lose_ready_hints(queue)  # whom a hint calls ready is not read before it is taken
     path.write_text("garbage")
     survey = Survey(queue)
     os.utime(folder, (0, 0))

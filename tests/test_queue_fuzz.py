@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,16 @@ from parallel_loop.coordinator.drawing.tables import item_text, items_table
 from parallel_loop.coordinator.drawing.views import item_details, item_row
 from parallel_loop.queue.atomic import Unreadable
 from parallel_loop.queue.bell import Bell
+from parallel_loop.queue.buckets import Bucket
 from parallel_loop.queue.directory import format_version
 from parallel_loop.queue.frontier import Frontier
 from parallel_loop.queue.held import read_note
-from parallel_loop.queue.hints import Hint
+from parallel_loop.queue.hint import Hint
 from parallel_loop.queue.imports import read_import
 from parallel_loop.queue.layout import parse_name
 from parallel_loop.queue.markers import read_marker
 from parallel_loop.queue.packs import Header, Packs, entries_of, line_of
+from parallel_loop.queue.ready import offers
 from parallel_loop.queue.records import Entry, Item, Record, encode
 from parallel_loop.queue.retry import RetryPolicy
 from parallel_loop.queue.store import Queue
@@ -130,12 +133,31 @@ def read_pack(queue: Queue, path: Path) -> None:
     list(entries_of(path))
 
 
+def make_priority(queue: Queue) -> Path:
+    folder = queue.layout.ready / "5"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def taken_place(queue: Queue, path: Path) -> None:
     place = enter(path.parent, "builder", 1, queue.chain.is_claim_open)
     if place is not None:
         place.abandon()
 
 
+def use_bucket(queue: Queue, path: Path) -> None:
+    offers(queue.layout)
+    bucket = Bucket(str(path))
+    for hint in filter(None, map(Hint.parse, bucket.names)):
+        bucket.strike(hint.name)
+    queue.hints.offer(Hint(5, "2026-01-01T000000.000001Z", "c", 1))
+    bucket.remove_if_done()
+    assert ("c", "1") in offers(queue.layout)
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()
+
+
+BUCKET = (lambda queue: make_priority(queue) / "2026-01-01T000000.000000Z", use_bucket)
 NOTE = b"claim a 1".ljust(133) + b"\nclaim b 3\n"
 PACK = encode(HEADER) + b"\n" + line_of(Entry(ITEM, (CLAIMED, DONE)))
 READERS: dict[str, tuple[bytes, Callable[[Queue], Path], Callable[[Queue, Path], object]]] = {
@@ -148,6 +170,7 @@ READERS: dict[str, tuple[bytes, Callable[[Queue], Path], Callable[[Queue, Path],
     "format": (b'{"version": 1}', lambda queue: queue.layout.format, lambda queue, _: format_version(queue.layout)),
     "place of a role": (b"a 1\n", lambda queue: queue.layout.wip / "builder.1", taken_place),
     "frontier": (bytes(640), lambda queue: queue.layout.frontier, lambda _, path: Frontier(path).read(3, bytes(8))),
+    "bucket": (b"5~2026-01-01T000000.000000Z~b~1~\n-~2026-01-01T000000.000000Z~a~3~r\n", *BUCKET),
     "bell": (bytes(96), lambda queue: queue.layout.bell, lambda _, path: Bell.changed(Bell(path).heard(), bytes(96))),
 }
 
@@ -169,7 +192,7 @@ def test_readers_return_a_value_or_say_that_they_cannot(name: str, queue: Queue)
     path.write_bytes(valid)
     read(queue, path)
     try_one()
-    path.unlink()
+    path.unlink(missing_ok=True)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, database=None)

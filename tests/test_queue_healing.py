@@ -8,13 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.queue import healing, hints, taking
+from parallel_loop.queue import healing, hints
+from parallel_loop.queue.buckets import Bucket
 from parallel_loop.queue.healing import heal, take_back_from_the_dead
 from parallel_loop.queue.layout import FOLDERS
 from parallel_loop.queue.retry import RetryPolicy
 from parallel_loop.queue.store import Queue
 from support.queue_checker import read_chains
-from support.queues import AT_ONCE, START, Clock, add, an_item, drain, end, make_queue, make_taker, names_in, states
+from support.queues import (
+    AT_ONCE,
+    START,
+    Clock,
+    add,
+    an_item,
+    drain,
+    end,
+    lose_ready_hints,
+    make_queue,
+    make_taker,
+    names_in,
+    ready_lines,
+    states,
+)
 
 
 @pytest.fixture
@@ -60,7 +75,7 @@ def test_all_but_the_items_can_be_deleted(queue) -> None:
 def test_a_running_taker_sees_what_was_healed(queue) -> None:
     add(queue, "a")
     taker = make_taker(queue)
-    next(queue.layout.ready.rglob("*~a~*")).unlink()
+    lose_ready_hints(queue)
     assert taker.take() is None
     heal(queue, AT_ONCE)
     assert drain(queue, taker) == ["a"]
@@ -70,7 +85,7 @@ def test_a_worker_killed_right_after_its_claim_is_found(queue, monkeypatch) -> N
     add(queue, "a")
     taker = make_taker(queue)
     with monkeypatch.context() as patch:
-        patch.setattr(taking, "remove", die)
+        patch.setattr(Bucket, "strike", die)
         with pytest.raises(Killed):
             taker.take()
     taker.close()
@@ -194,10 +209,11 @@ def test_stale_ready_names_are_tidied_by_whoever_loses_on_them_twice(queue) -> N
     taker = make_taker(queue)
     drain(queue, taker)
     other = make_taker(queue, "agent-2")
+    queue.refresh_hints(before)
     for _ in range(2):
-        queue.refresh_hints(before)
+        queue.bell.ring_all()
         assert other.take() is None
-    assert list(queue.layout.ready.rglob("*~a~*")) == []
+    assert ready_lines(queue) == []
 
 
 def test_a_hint_that_is_lost_to_a_full_disk_does_not_lose_the_outcome(queue, monkeypatch) -> None:

@@ -30,10 +30,11 @@ REGULAR = {
     *("nothing", "half a file", "garbage", "zeros", "no UTF-8", "deep nesting", "deep unknown field"),
     *("a newer version", "another item", "a way out", "a huge number", "a gigabyte", "without permission"),
 }
-READ = {"item", "record", "import", "pack", "marker", "note", "format"}  # elsewhere the bytes do not matter
+# Elsewhere the bytes do not matter.
+READ = {"item", "record", "import", "pack", "marker", "note", "format", "ready bucket"}
 LIKE_ALL_REGULAR = {"nothing", "garbage"}
 NEEDED = {"lock of adding", "format"}  # where these cannot be opened, a clear error says so
-HINTS = {"ready hint", "delayed hint"}  # removed by who finds nothing behind them, whatever they are
+HINTS = {"delayed hint"}  # removed by who finds nothing behind them, whatever they are
 FINE = {  # what nobody needs to be told of, and may be written to or removed
     "bell": REGULAR,
     "frontier": REGULAR,
@@ -42,7 +43,7 @@ FINE = {  # what nobody needs to be told of, and may be written to or removed
     "README": REGULAR,
     "draft": REGULAR,
     "landing hint": REGULAR,
-    "ready bucket": {"a folder"},
+    "ready bucket": {"nothing"},
     "ready priority": {"a folder"},
     "dependents": {"a folder", "a filled folder"},
     "pack to finish": {"nothing"},

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parallel_loop.queue import hints, requests
+from parallel_loop.queue import offering, requests
 from parallel_loop.queue.adding import InvalidItem
 from parallel_loop.queue.clock import later
 from parallel_loop.queue.healing import heal, take_back_from_the_dead
@@ -56,7 +56,7 @@ class Modelled:
 class QueueAgainstModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.bucket_size, hints.BUCKET_SIZE = hints.BUCKET_SIZE, 2
+        self.bucket_size, offering.BUCKET_SIZE = offering.BUCKET_SIZE, 2
         self.root = Path(tempfile.mkdtemp(prefix="model-"))
         self.clock = Clock()
         self.queue = make_queue(self.root / "queue", self.clock)
@@ -74,7 +74,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
         for taker in self.takers:
             taker.close()
         shutil.rmtree(self.root)
-        hints.BUCKET_SIZE = self.bucket_size
+        offering.BUCKET_SIZE = self.bucket_size
 
     # --- what the rules of the design say -------------------------------------------------------------
 

@@ -4,10 +4,23 @@ import random
 
 import pytest
 
-from parallel_loop.queue import hints
+from parallel_loop.queue import offering
 from parallel_loop.queue.clock import later
 from parallel_loop.queue.healing import heal
-from support.queues import AT_ONCE, START, Clock, add, an_item, append, drain, end, make_queue, make_taker, states
+from support.queues import (
+    AT_ONCE,
+    START,
+    Clock,
+    add,
+    an_item,
+    append,
+    drain,
+    end,
+    lose_ready_hints,
+    make_queue,
+    make_taker,
+    states,
+)
 
 
 @pytest.fixture
@@ -56,7 +69,7 @@ def test_an_urgent_item_is_taken_next_however_many_wait(queue, waiting) -> None:
 
 
 def test_a_retried_item_keeps_its_age_even_in_a_full_bucket(queue, monkeypatch) -> None:
-    monkeypatch.setattr(hints, "BUCKET_SIZE", 3)
+    monkeypatch.setattr(offering, "BUCKET_SIZE", 3)
     taker = make_taker(queue)
     queue.add([an_item(f"i{index}") for index in range(8)])
     first, second = taker.take(), taker.take()
@@ -69,7 +82,7 @@ def test_a_retried_item_keeps_its_age_even_in_a_full_bucket(queue, monkeypatch) 
 
 
 def test_items_that_come_back_in_any_order_are_taken_by_age(queue, monkeypatch) -> None:
-    monkeypatch.setattr(hints, "BUCKET_SIZE", 3)
+    monkeypatch.setattr(offering, "BUCKET_SIZE", 3)
     queue.add([an_item("i0", role="closed"), *(an_item(f"i{index}") for index in range(1, 8))])
     taker = make_taker(queue, wip={"closed": 0})
     claims = {claim.item.id: claim for claim in iter(taker.take, None)}
@@ -216,8 +229,7 @@ def test_a_due_item_is_found_by_another_taker_than_the_one_that_promoted_it(queu
 
 def test_heal_keeps_the_order_after_all_hints_are_gone(queue) -> None:
     queue.add([an_item(f"i{index}", priority=index % 2) for index in range(6)])
-    for path in queue.layout.ready.rglob("*~*"):
-        path.unlink()
+    lose_ready_hints(queue)
     taker = make_taker(queue)
     assert taker.take() is None
     heal(queue, AT_ONCE)

@@ -17,7 +17,7 @@ import pytest
 from parallel_loop.queue import watching
 from parallel_loop.queue.bell import DELAYED, Bell
 from parallel_loop.queue.clock import seconds_until
-from parallel_loop.queue.hints import file_time
+from parallel_loop.queue.hint import file_time
 from parallel_loop.queue.watching import POLL_SECONDS, BellWatch, Source
 from support.queues import START
 

@@ -18,7 +18,7 @@ from parallel_loop.queue import atomic, healing, markers
 from parallel_loop.queue.chain import Chain
 from parallel_loop.queue.clock import seconds_between
 from parallel_loop.queue.held import SUFFIX
-from parallel_loop.queue.hints import Hint
+from parallel_loop.queue.hint import Hint
 from parallel_loop.queue.markers import Marker, Owner
 from parallel_loop.queue.records import Entry, Item, Record, encode
 from parallel_loop.queue.store import Queue

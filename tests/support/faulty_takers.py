@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from parallel_loop.queue.hints import Hint
+from parallel_loop.queue.hint import Hint
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Entry, Item, encode
 from parallel_loop.queue.store import Queue

@@ -70,7 +70,6 @@ PLACES: dict[str, Callable[[Queue], Path]] = {
     "pack to finish": lambda queue: queue.layout.packs / f"{PACK}.unfinished",
     "marker": lambda queue: queue.layout.workers / "agent-9.1.01234567.json",
     "note": lambda queue: queue.layout.workers / "agent-9.1.01234567.held",
-    "ready hint": lambda queue: next((queue.layout.ready / "5").iterdir()) / f"5~{TIME.replace(':', '')}~ghost~1~",
     "ready bucket": lambda queue: queue.layout.ready / "5" / "2025-01-01T000000.000000Z",
     "ready priority": lambda queue: queue.layout.ready / "3",
     "delayed hint": lambda queue: queue.layout.delayed / f"{TIME.replace(':', '')}~5~{TIME.replace(':', '')}~ghost~1~",

@@ -146,7 +146,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "take over a stale hint": Operation(
         lambda worker: [deed(worker) for deed in (*TAKE, Worker.let_pass)] and None,
-        by_the_dead=(Killed(TAKE, "_attempt>hints.remove"),),
+        by_the_dead=(Killed(TAKE, "buckets.strike:pwrite"),),
     ),
     "complete": Operation(lambda worker: worker.end("complete"), TAKE),
     "complete with a limit": Operation(lambda worker: worker.end("complete"), (*TAKE, Worker.take)),

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from parallel_loop.queue.buckets import live_names
 from parallel_loop.queue.clock import later, utc_now
 from parallel_loop.queue.markers import Owner
+from parallel_loop.queue.ready import paths_of_buckets
 from parallel_loop.queue.records import Item, Kind, Record
 from parallel_loop.queue.retry import RetryPolicy
 from parallel_loop.queue.store import Queue
@@ -74,6 +76,17 @@ def drain(queue: Queue, taker: Taker) -> list[str]:
         assert end(queue, taker, claim)
         taken.append(claim.item.id)
     return taken
+
+
+def ready_lines(queue: Queue) -> list[str]:
+    """The ready hints, as whoever reads the buckets sees them."""
+    return [name for path in paths_of_buckets(queue.layout) for name in live_names(path)]
+
+
+def lose_ready_hints(queue: Queue) -> None:
+    """Make the ready hints disappear, as a power cut or somebody who deletes files may."""
+    for path in paths_of_buckets(queue.layout):
+        Path(path).unlink()
 
 
 def states(queue: Queue) -> dict[str, str]:
