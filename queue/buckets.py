@@ -93,14 +93,6 @@ def append(path: str, names: Iterable[str]) -> bool:
     return True
 
 
-def live_names(path: str) -> Iterable[str]:
-    """Return the lines of a bucket that are not struck, in no order; none when it is gone or none of ours."""
-    try:
-        return live_lines(read_text(path))
-    except _NOT_TO_BE_HAD:
-        return ()
-
-
 def read_text(path: str) -> str:
     """Return all that is in a bucket. Raises FileNotFoundError, and Unreadable for what is none."""
     descriptor = open_to_read(path)

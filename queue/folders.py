@@ -6,7 +6,7 @@ import os
 import time
 from typing import NamedTuple
 
-from .atomic import own_names
+from .atomic import unordered_names
 from .layout import parse_name
 
 NOT_OURS = "is none of the queue's files"
@@ -47,7 +47,7 @@ class Folder:
         if changed_at is not None and changed_at == self._changed_at:
             return False
         self._changed_at = changed_at
-        names = own_names(self.path)
+        names = unordered_names(self.path)
         lengths = dict.fromkeys([name[:-5] for name in names if name.endswith(".json")], 0)
         records: dict[str, int] = {}
         self.foreign = []
@@ -57,6 +57,7 @@ class Folder:
                 self.foreign.append(name)
             elif parsed[1] is not None:
                 records[parsed[0]] = max(parsed[1], records.get(parsed[0], 0))
+        self.foreign.sort()
         self.orphans = records.keys() - lengths.keys()
         lengths.update((item_id, length) for item_id, length in records.items() if item_id in lengths)
         self.lengths = lengths

@@ -60,10 +60,10 @@ class Survey:
         self._see_packs()
 
     def _read_new(self, folder: Folder) -> None:
-        unknown = folder.lengths.keys() - folder.touched - self._untouched - self._entries.keys()
-        untouched = self._ready_among(unknown - self._unreadable.keys())
+        new = folder.lengths.keys() - folder.touched - self._untouched - self._entries.keys()
+        untouched = self._ready_among(new - self._unreadable.keys() if self._unreadable else new)
         self._untouched |= untouched
-        for item_id in (unknown - untouched) | folder.touched:
+        for item_id in folder.touched if len(untouched) == len(new) else (new - untouched) | folder.touched:
             known = self._entries.get(item_id)
             if item_id not in self.done and (known is None or len(known.records) < folder.lengths[item_id]):
                 self._read(item_id, known, folder)
@@ -126,7 +126,14 @@ class Survey:
 
     def all_entries(self, *, packed: bool = False) -> list[Entry]:
         """Return all items in the order of adding, with `packed` also those in packs; reads those that are not kept."""
-        return sorted([*self._entries.values(), *self._others(), *(self._packed() if packed else ())], key=_by_age)
+        return sorted(self.each_entry(packed=packed), key=_by_age)
+
+    def each_entry(self, *, packed: bool = False) -> Iterator[Entry]:
+        """Yield the same in any order, and keep none of them."""
+        yield from self._entries.values()
+        yield from self._others()
+        if packed:
+            yield from self._packed()
 
     def _others(self) -> Iterator[Entry]:
         for folder in self._folders.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.queue import offering
-from parallel_loop.queue.buckets import Bucket, append, live_names, read_text
+from parallel_loop.queue.buckets import Bucket, append, live_lines, read_text
 from support.forks import Crew, Line
 from support.queues import Clock, add, an_item, drain, end, make_queue, make_taker
 
@@ -56,7 +56,7 @@ def test_a_line_that_was_appended_since_it_was_read_keeps_the_bucket(path: str) 
     bucket.strike(ONE)
     append(path, [TWO])
     bucket.remove_if_done()
-    assert list(live_names(path)) == [TWO]
+    assert list(live_lines(read_text(path))) == [TWO]
 
 
 def test_who_opened_a_bucket_that_is_removed_then_does_not_append_to_it(path: str, monkeypatch) -> None:
@@ -74,7 +74,7 @@ def test_who_opened_a_bucket_that_is_removed_then_does_not_append_to_it(path: st
     assert not append(path, [TWO])
     assert not Path(path).exists()
     assert append(path, [TWO])
-    assert list(live_names(path)) == [TWO]
+    assert list(live_lines(read_text(path))) == [TWO]
 
 
 def test_a_bucket_is_not_removed_while_somebody_appends_and_nobody_waits(path: str) -> None:
@@ -139,7 +139,7 @@ def test_a_line_is_struck_only_where_it_still_is(path: str) -> None:
     Path(path).unlink()
     append(path, [TWO])
     bucket.strike(ONE)
-    assert list(live_names(path)) == [TWO]
+    assert list(live_lines(read_text(path))) == [TWO]
 
 
 def test_one_bucket_of_a_taker_is_open_at_a_time(queue, monkeypatch) -> None:

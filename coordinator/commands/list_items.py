@@ -26,12 +26,12 @@ def list_items(caller: Caller, states: tuple[str, ...], packed: bool, as_json: b
     survey = Survey(caller.project().queue)
     survey.refresh()
     asks_for_all = not states or bool({"ready", "done"} & set(states))
-    entries = survey.all_entries(packed=packed) if asks_for_all else survey.entries()
-    rows = [
+    rows = [  # and not the entries: there may be a hundred thousand prompts
         item_row(entry, survey.state(entry), [name for name in entry.item.after if not survey.is_done(name)])
-        for entry in entries
+        for entry in (survey.each_entry(packed=packed) if asks_for_all else survey.entries())
     ]
     rows = [row for row in rows if not states or row.state in states]
+    rows.sort(key=lambda row: (row.added_at, row.id))
     if survey.done.packed and not packed and (not states or "done" in states):
         click.echo(f"parallel-loop: {survey.done.packed} more are done and packed; `list --all` shows them", err=True)
     if survey.damage:

@@ -5,6 +5,7 @@ None of it needs Rich, whose import alone takes longer than the rest of such a c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ...queue.records import Item
@@ -12,7 +13,7 @@ from ...queue.survey import STATES
 from ..snapshot import Snapshot
 from . import cells
 from .dashboard import Dashboard
-from .frame import Column, Frame, Line, Span, grid, to_text
+from .frame import Column, Frame, Line, Span, text_grid, to_text
 from .moments import date_and_clock, short
 from .views import HistoryEvent, ItemDetails, ItemRow
 
@@ -38,15 +39,14 @@ def items_table(rows: Sequence[ItemRow], frame: Frame | None = None) -> str:
     frame = frame or Frame.of_stream()
     if not rows:
         return "no items; add one with `parallel-loop add PROMPT` or `parallel-loop add --command CMD`"
-    lines = grid(frame, _ITEM_COLUMNS, [_item(row) for row in rows])
-    counts = [(state, sum(row.state == state for row in rows)) for state in STATES]
+    counts = Counter(row.state for row in rows)
     words = [Span(f"{len(rows)} item{'' if len(rows) == 1 else 's'}:")]
-    words += [Span(f"{count} {state}") for state, count in counts if count]
-    return to_text([*lines, [], *frame.flow(words)], frame)
+    words += [Span(f"{counts[state]} {state}") for state in STATES if counts[state]]
+    return "\n".join([*text_grid(frame, _ITEM_COLUMNS, map(_item, rows)), "", to_text(frame.flow(words), frame)])
 
 
-def _item(row: ItemRow) -> list[Span]:
-    cells_ = (
+def _item(row: ItemRow) -> tuple[str, ...]:
+    return (
         row.id,
         row.state,
         str(row.attempts) if row.attempts else "",
@@ -57,7 +57,6 @@ def _item(row: ItemRow) -> list[Span]:
         row.title,
         row.why or "",
     )
-    return [Span(cell) for cell in cells_]
 
 
 def item_text(details: ItemDetails, item: Item | None = None, frame: Frame | None = None) -> str:

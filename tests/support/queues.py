@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from parallel_loop.queue.buckets import live_names
+from parallel_loop.queue.buckets import live_lines, read_text
 from parallel_loop.queue.clock import later, utc_now
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.ready import paths_of_buckets
@@ -80,7 +80,7 @@ def drain(queue: Queue, taker: Taker) -> list[str]:
 
 def ready_lines(queue: Queue) -> list[str]:
     """The ready hints, as whoever reads the buckets sees them."""
-    return [name for path in paths_of_buckets(queue.layout) for name in live_names(path)]
+    return [name for path in paths_of_buckets(queue.layout) for name in live_lines(read_text(path))]
 
 
 def lose_ready_hints(queue: Queue) -> None:
