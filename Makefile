@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills fuzz torture large power fencing filesystems bench clean
+.PHONY: demo test check format coverage kills fuzz torture large power fencing filesystems bench bench-size clean
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -65,6 +65,10 @@ bench: $(VENV)/bench
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/claim_rate.py --page
 	$(BIN)/python benchmarks/waking.py 50 20
+
+# A million finished items, a hundred thousand waiting: 4 GB of disk, ten minutes.
+bench-size: $(VENV)/installed
+	$(BIN)/python benchmarks/size.py
 
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

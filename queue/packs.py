@@ -9,6 +9,7 @@ never free again. Looking one up reads a few dozen lines, whatever the size.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -106,6 +107,18 @@ class Packs:
         names = (name for name in own_names(self._folder) if name.endswith(UNFINISHED))
         return {(self._folder / name).with_suffix(SUFFIX) for name in names}
 
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[list[tuple[Path, BinaryIO]]]:
+        """Open all packs that can be read: what is merged and removed from then on can be read to its end."""
+        with contextlib.ExitStack() as files:
+            found = None
+            while found is None:
+                try:
+                    found = [(path, files.enter_context(open_pack(path))) for path in self.headers()]
+                except FileNotFoundError:  # merged since they were listed
+                    files.close()
+            yield found
+
     def find(self, item_id: str) -> Entry | None:
         """Return a packed item with its history, None when it is in no pack.
 
@@ -146,14 +159,26 @@ def is_pack(name: str) -> bool:
 def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the lines of a pack with the ids of their items, in the order of the ids. Raises Unreadable."""
     with open_pack(path) as file:
-        read_header(path, file)
-        while line := file.readline(_LONGEST_LINE):
-            yield _id_in(path, line), line
+        yield from ((_id_in(path, line), line) for line in _lines_in(path, file))
 
 
 def entries_of(path: Path) -> Iterator[Entry]:
     """Yield what is in a pack, in the order of the ids. Raises Unreadable, FileNotFoundError."""
-    return (_decode(path, line) for _, line in lines_of(path))
+    with open_pack(path) as file:
+        yield from entries_in(path, file)
+
+
+def entries_in(path: Path, file: BinaryIO) -> Iterator[Entry]:
+    """Yield what is in a pack that was just opened. Raises Unreadable."""
+    for line in _lines_in(path, file):
+        _id_in(path, line)
+        yield _decode(path, line)
+
+
+def _lines_in(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    read_header(path, file)
+    while line := file.readline(_LONGEST_LINE):
+        yield line
 
 
 def open_pack(path: Path) -> BinaryIO:

@@ -16,7 +16,7 @@ from .folders import NOT_OURS, Damage, Folder
 from .foreign import Foreign
 from .ids import is_id
 from .layout import shard
-from .packs import entries_of
+from .packs import entries_in
 from .ready import untouched_ready
 from .records import Entry, State
 from .states import state_of
@@ -147,14 +147,11 @@ class Survey:
                     if entry is not None:
                         yield entry
 
-    def _packed(self) -> list[Entry]:
-        while True:
-            found: list[Entry] = []
-            with contextlib.suppress(FileNotFoundError):  # merged since they were listed: again
-                for path in self._queue.packs.headers():
-                    with contextlib.suppress(Unreadable):  # what stands before the damage is shown
-                        found.extend(entry for entry in entries_of(path) if entry.item.id not in self.done)
-                return found
+    def _packed(self) -> Iterator[Entry]:
+        with self._queue.packs.opened() as files:
+            for path, file in files:
+                with contextlib.suppress(Unreadable):  # what stands before the damage is shown
+                    yield from (entry for entry in entries_in(path, file) if entry.item.id not in self.done)
 
     def get(self, item_id: str) -> Entry | None:
         """Return an item that was touched and is not done."""
