@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from . import adding, probe
+from . import adding, atomic, probe
 from .atomic import Unreadable, open_own, own_names
 from .bell import DELAYED, Bell
 from .chain import Chain, LastRecord
@@ -53,6 +53,7 @@ class Queue:
         self.now = now
         self.durable = durable
         self._bell: Bell | None = None
+        self._made = False
         found = format_version(self.layout)
         if found > FORMAT_VERSION:
             raise NewerFormat(
@@ -69,8 +70,10 @@ class Queue:
         return self._bell
 
     def create(self) -> None:
-        """Make the directories of the queue where they are missing."""
-        make_directory(self.layout, durable=self.durable)
+        """Make the directories of the queue where they are missing; looks once, and again when drafts/ is gone."""
+        if not self._made or not atomic.exists(self.layout.drafts):
+            make_directory(self.layout, durable=self.durable)
+            self._made = True
 
     # --- adding ---------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from support.stepping import Actor, Stepper
 from support.torture_roles import POLICY, end, look, make_taker, request, settle, take
 
 _ROUNDS = 100  # about as many as the workers need
+_MOST_DRAINS = 6  # nobody orders these processes: on a busy machine one drain may pass a fault by
 
 
 def open_queue_in_real_time(root: Path) -> Queue:
@@ -88,12 +89,13 @@ def main(fault: str = "") -> int:
     make_ready()
     if fault:
         faults.FAULTS[fault]()
-    with staged() as stage:
-        try:
-            drain(stage.root)
-        except AssertionError as error:
-            sys.stdout.write(f"{error}\n")
-            return 1
+    for _ in range(_MOST_DRAINS if fault else 1):
+        with staged() as stage:
+            try:
+                drain(stage.root)
+            except AssertionError as error:
+                sys.stdout.write(f"{error}\n")
+                return 1
     sys.stdout.write("all is well\n")
     return 0
 
