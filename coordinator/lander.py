@@ -188,6 +188,7 @@ class Lander:
         return lambda: not has_record(item_id, number)
 
     def _record_landed(self, entry: Entry, handed: Record, commit: str) -> None:
+        self._repository.flush()
         done = msgspec.structs.replace(handed, kind="done", at=self._project.queue.now(), commit=commit)
         self._close(entry, done, "landed")
 

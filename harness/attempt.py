@@ -152,7 +152,10 @@ class Attempt:
     def _commit(self, worktree: Worktree, start: str) -> Rest:
         item, place = self._claim.item, self._place
         message = f"{item.title}\n\nItem: {item.id}\nAttempt: {self._claim.attempt}\nAgent: {place.agent.name}\n"
-        return commit_rest(worktree, self._evidence.branch, message, place.identity, start=start, heir=self._heir)
+        rest = commit_rest(worktree, self._evidence.branch, message, place.identity, start=start, heir=self._heir)
+        if rest.commits:
+            place.repository.flush()  # the record that names the commit is flushed, too
+        return rest
 
     def _wait_for_room(self, _error: str) -> bool:
         """Wait, so that finished work is committed when there is room; False when nobody wants it any more."""

@@ -25,7 +25,7 @@ DOORS = {
     "yaml": ("harness/documents.py",),
     "psutil": ("harness/processes.py", "harness/identity.py"),
     "rich": ("coordinator/",),
-    "ctypes": ("harness/processes.py", "queue/inotify.py"),
+    "ctypes": ("harness/processes.py", "queue/inotify.py", "worktrees/files.py"),
 }
 ATOMIC_CALLS = {"link", "replace", "fsync", "fdatasync", "symlink", "renames"}
 LATE = {"git", "yaml", "psutil", "rich"}  # heavy: imported where they are used, unless the module is their door

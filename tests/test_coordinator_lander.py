@@ -20,11 +20,13 @@ from parallel_loop.queue.records import Record
 from parallel_loop.queue.requests import cancel
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.landing import LandingBranch
+from parallel_loop.worktrees.repository import Repository
 from support.landing import a_lander, hand_over, land, landed_items, make_branch, replay, scratch
 from support.repository import attempt_git, commit, git, write
 from support.runs import LANDER, PATIENCE_SECONDS, events, kinds, living, make_project
 from support.waiting import eventually
 
+BRANCH = "parallel-loop/landed"
 SUM_FILES = {"a": "1\n", "b": "2\n"}
 
 
@@ -64,6 +66,16 @@ def test_each_item_is_one_merge_with_its_trailers_and_every_tip_passes_the_check
     assert report.blocked is None
     assert (project.root / "three.txt").read_text() == "three"
     assert git(project.root, "status", "--porcelain") == ""
+
+
+def test_what_landed_is_on_the_disk_before_it_is_called_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project(tmp_path / "r")
+    hand_over(project, "one", {"one": "1"})
+    seen: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(Repository, "flush", lambda self: seen.append((self.branch_tip(BRANCH), kinds(project, "one"))))
+    land(project)
+    assert seen == [(tip(project), ["claimed", "landing"])]
+    assert kinds(project, "one")[-1] == "done"
 
 
 def test_without_checks_what_merges_lands(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from parallel_loop.harness.workplace import port_base
 from parallel_loop.queue.records import Record
 from parallel_loop.worktrees.commit import Rest
 from parallel_loop.worktrees.errors import GitError
+from parallel_loop.worktrees.repository import Repository
 from support.harness import Workshop, make_workshop, spare_others
 from support.repository import git
 
@@ -67,6 +69,28 @@ def test_what_is_left_uncommitted_is_committed_by_the_agent(shop: Workshop) -> N
     assert git(shop.root, "config", "user.name") == "Tess Ter", "the user's identity is not touched"
     assert git(shop.root, "status", "--porcelain") == ""
     assert git(shop.root, "rev-parse", "HEAD") == git(shop.root, "rev-parse", "parallel-loop/landed")
+
+
+def test_what_is_handed_over_is_on_the_disk_before_that_is_recorded(shop: Workshop, monkeypatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(Repository, "flush", lambda self: seen.append(self.branch_tip(BRANCH)))
+    record = shop.work("one", f"echo 1 > a; {COMMIT}; echo 2 > b")
+    assert seen == [record.commit]
+    shop.work("two", "true")
+    assert len(seen) == 1, "there is nothing to hand over"
+
+
+def test_a_full_disk_at_flushing_is_waited_for(shop: Workshop, monkeypatch) -> None:
+    answers = iter([OSError(errno.ENOSPC, "No space left on device"), None])
+
+    def flush(_: Repository) -> None:
+        answer = next(answers)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(Repository, "flush", flush)
+    monkeypatch.setattr(attempt, "_ROOM_SECONDS", 0.01)
+    assert_landing(shop, shop.work("one", "echo 1 > a"), "a")
 
 
 def test_commits_of_the_program_are_the_agents_and_the_rest_comes_on_top(shop: Workshop) -> None:

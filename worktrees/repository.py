@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from .files import flush_file_system
 from .git import Git, GitError
 from .links import backlink, worktree_dirs
 from .operations import branch_in_progress, operation_in_progress
@@ -117,6 +118,14 @@ class Repository:
             if record.get("branch") == f"refs/heads/{branch}" or branch_in_progress(git_dir) == branch:
                 found.append(Checkout(path, git_dir, operation_in_progress(git_dir)))
         return found
+
+    def flush(self) -> None:
+        """Make all commits and branches survive a power cut, also those that a program's own git has made.
+
+        The whole file system at once: git flushes no loose object unless every user's configuration says so, and what
+        is recorded as landed must not name a commit that is lost. Raises OSError.
+        """
+        flush_file_system(self.git_dir)
 
     def trace(self, *branches: str) -> tuple[object, ...]:
         """What is another whenever one of `branches` moves or a work tree changes branch, without starting git.
