@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..queue.atomic import Unreadable
+from ..queue.atomic import Unreadable, Unsuitable
 from ..queue.probe import Trial
 from ..queue.store import Queue
 from . import file_system
@@ -126,7 +127,10 @@ def prepared(directory: Path) -> Iterator[Ground]:
     Raises NoHardLinks, Unsuitable or OSError for what the directory cannot do.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.mkdtemp(prefix="contention-", dir=directory))
+    try:
+        root = Path(tempfile.mkdtemp(prefix="contention-", dir=directory))
+    except FileNotFoundError:  # what /proc says of a new directory, though it is there
+        raise Unsuitable(directory, "takes no new directories") from None
     ground: Ground | None = None
     try:
         ground = Ground(root)
@@ -145,5 +149,5 @@ def latency(nanoseconds: Iterable[int]) -> Latency:
     ordered = sorted(nanoseconds)
     if not ordered:
         return Latency(0.0, 0.0, 0.0)
-    p50, p99 = (ordered[int(share * (len(ordered) - 1))] / 1000 for share in (0.50, 0.99))
+    p50, p99 = (ordered[math.ceil(share * len(ordered)) - 1] / 1000 for share in (0.50, 0.99))  # nearest rank
     return Latency(p50, p99, ordered[-1] / 1000)

@@ -12,14 +12,15 @@ _MOST_VIOLATIONS = 20  # lines; --json has all of them
 def render(result: Result) -> str:
     """Return what the races have shown."""
     share = 100 * result.lost_at_the_link / result.lost if result.lost else 0.0
+    processes = "process" if result.claimers == 1 else "processes"
     winners = (f"{count} x {number} winner{'s' * (number != 1)}" for number, count in result.winners.items())
     lines = [
-        f"{result.iterations} iterations, {result.claimers} processes each: {result.seconds:.1f} s, seed {result.seed}",
+        f"{result.iterations} iterations, {result.claimers} {processes} each: {_took(result)}",
         *_ground(result),
         f"winners per iteration: {', '.join(winners)}",
         f"losers: {result.lost}, of which {result.lost_at_the_link} ({share:.1f} %) tried the link and lost there",
         f"take, winner: {_times(result.winner)}",
-        f"take, losers: {_times(result.loser)}",
+        f"take, losers: {_times(result.loser) if result.lost else 'none'}",
         "wins: " + ", ".join(f"{name} {count}" for name, count in result.wins.items()),
         *_violations(result, "iteration"),
     ]
@@ -43,7 +44,7 @@ def render_drain(result: DrainResult) -> str:
         f"{result.items_per_second:.0f} items a second, taken and completed",
         f"take: {_times(result.take)}",
         "served: " + ", ".join(f"{name} {count}" for name, count in result.served.items()),
-        f"attempts that somebody else had ended: {result.late}",
+        f"ended from outside on purpose, and so done twice: {result.late}",
         f"least served: {least}, {100 * result.least_share:.0f} % of an equal share",
         *_violations(result, "item"),
     ]
@@ -54,6 +55,10 @@ def _ground(result: Shown) -> list[str]:
     works = ", ".join(trial.name for trial in result.probed if trial.works)
     lines = [f"in {result.directory}, on {result.file_system}; tried there and fit: {works}"]
     return lines + [f"  does not work: {trial.name}: {trial.detail}" for trial in result.probed if not trial.works]
+
+
+def _took(result: Result) -> str:
+    return f"{result.seconds:.1f} s, seed {result.seed}"
 
 
 def _times(latency: Latency) -> str:

@@ -53,6 +53,7 @@ _REMEDIES = {
     errno.ENOMEM: "end some programs to free memory, then run this again",
     errno.EAGAIN: "the machine has no process or memory left; raise `ulimit -u` or end some programs",
     errno.EIO: "the disk does not answer as it should; look at the kernel's log",
+    errno.ETIMEDOUT: "let it go on (`fg`) or end it, then run this again",
     errno.EEXIST: "something else has that name; move it away",
     errno.ENOTDIR: "something else has that name; move it away",
     errno.EISDIR: "a directory has that name; move it away",

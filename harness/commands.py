@@ -81,5 +81,5 @@ class Commands:
         return "" if data is None else plain(data.decode(errors="replace")) or "it gave no reason"
 
     def log_name(self) -> str:
-        """Return how records name the log: relative to the state directory."""
-        return str(self.log.relative_to(self._place.project.state.root))
+        """Return how records name the log: relative to the repository, as a person there can open it."""
+        return str(self.log.relative_to(self._place.project.root))

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import atomic
 from .atomic import LINK, Unreadable
 from .bell import LOWEST_PRIORITY
-from .buckets import live_lines, read_text
+from .buckets import has_other_lines, live_lines, read_text
 from .directory import read_version
 from .folders import NOT_OURS, Damage, in_short
 from .held import SUFFIX, read_note
@@ -112,8 +112,11 @@ def foreign_hints(layout: Layout) -> Iterator[Damage]:
 
 def _read_bucket(path: Path) -> None:
     """Raise Unreadable for a bucket with lines that are no hints."""
-    if any(Hint.parse(name) is None for name in live_lines(read_text(str(path)))):
+    text = read_text(str(path))
+    if has_other_lines(text) or any(Hint.parse(name) is None for name in live_lines(text)):
         raise Unreadable(path, "holds lines that are none of the queue's")
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise Unreadable(path, "cannot be written to by this user")
 
 
 _PRIORITIES = {str(priority) for priority in range(LOWEST_PRIORITY + 1)}

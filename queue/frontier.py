@@ -29,7 +29,7 @@ class Frontier:
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = None
         self.close: Callable[[], object] = bool
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError, PermissionError):
             self._descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
             self.close = weakref.finalize(self, os.close, self._descriptor)
 

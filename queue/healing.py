@@ -31,8 +31,8 @@ _DRAFT_AGE_SECONDS = 3600.0  # generous: a draft lives for milliseconds; without
 def heal(queue: Queue, policy: RetryPolicy) -> list[Entry]:
     """Finish what killed processes left half done; return the items that were taken back."""
     queue.create()
-    with queue.adding():
-        pass  # finishes imports
+    with contextlib.suppress(TimeoutError), queue.adding():
+        pass  # finishes imports; who holds that lock and is stopped keeps only those waiting
     taken_back = []
     with queue.hints.many():
         for item_id in _perhaps_unhealthy(queue):

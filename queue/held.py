@@ -41,9 +41,11 @@ class HeldNote:
 
     def note(self, item_id: str, number: int) -> None:
         """Write down the claim that is about to be made."""
-        index = self._free.pop() if self._free else len(self._lines)
-        self._lines[item_id, number] = index
+        index = self._free[-1] if self._free else len(self._lines)
         os.pwrite(self._descriptor, f"claim {item_id} {number}".ljust(_LINE - 1).encode() + b"\n", index * _LINE)
+        if self._free:
+            self._free.pop()
+        self._lines[item_id, number] = index
 
     def drop(self, item_id: str, number: int) -> None:
         """Forget a claim that was not made or has ended, with all that follows from its end."""

@@ -9,7 +9,8 @@ from .records import Item
 
 SEPARATOR = "~"  # in no id, role or time
 _NAME = re.compile(  # each becomes a part of paths, and anybody may have written it
-    r"([0-9])~([0-9][0-9TZ.-]*)~([A-Za-z0-9][A-Za-z0-9._-]*)~([1-9][0-9]{0,8})~((?:[A-Za-z0-9][A-Za-z0-9._-]*)?)"
+    r"([0-9])~([0-9][0-9TZ.-]{0,31})~([A-Za-z0-9][A-Za-z0-9._-]{0,99})~([1-9][0-9]{0,8})~"
+    r"((?:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?)"
 )
 
 

@@ -32,12 +32,12 @@ class Hints:
     @contextlib.contextmanager
     def many(self) -> Iterator[None]:
         """Write all that is offered meanwhile together, at the end."""
-        self._offering = Offering(self._layout)
+        offering = self._offering = Offering(self._layout)
         try:
             yield
-            self._offering.write()
         finally:
             self._offering = None
+            offering.write()  # also what was offered before an error
 
     def offer(self, hint: Hint) -> None:
         """Put the item among the ready ones."""
@@ -66,9 +66,10 @@ class Hints:
                 continue
             if due > limit:
                 return promoted, due
-            self.offer(hint)
-            remove(self._layout.delayed / name)
-            promoted.add(hint.priority)
+            with contextlib.suppress(OSError):  # it stays delayed until there is a place for it
+                self.offer(hint)
+                remove(self._layout.delayed / name)
+                promoted.add(hint.priority)
         return promoted, None
 
     def mark_landing(self, item_id: str, number: int, at: str) -> None:

@@ -75,8 +75,9 @@ class Marker:
 
     def renew(self) -> None:
         """Make a further marker: a file can have only so many links (65,000 on ext4)."""
-        self.path.unlink(missing_ok=True)
+        full = self.path
         self.path = self._create()
+        full.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Give the marker up. Claims made with it that are still open count as those of a dead worker."""

@@ -16,6 +16,7 @@ import contextlib
 import heapq
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from .atomic import Unreadable
 from .hint import file_time
 from .hints import remove
 from .layout import Layout
-from .packs import SUFFIX, UNFINISHED, Header, Packs, entries_of, is_pack, line_of, lines_of
+from .packs import SUFFIX, UNFINISHED, Header, Packs, entries_of, is_pack, last_minutes, line_of, lines_of, minute_of
 from .records import Entry, encode
 
 
@@ -33,7 +34,14 @@ def pack(layout: Layout, entries: Iterable[Entry], now: str, *, durable: bool) -
     entries = sorted(entries, key=lambda entry: entry.item.id)
     seconds = [record.seconds for entry in entries for record in entry.records[-1:] if record.seconds is not None]
     latest = max(record.at for entry in entries for record in entry.records[-1:])
-    header = Header(items=len(entries), latest=latest, seconds=sum(seconds), timed=len(seconds))
+    by_minute = Counter(minute_of(record.at) for entry in entries for record in entry.records[-1:])
+    header = Header(
+        items=len(entries),
+        latest=latest,
+        seconds=sum(seconds),
+        timed=len(seconds),
+        by_minute=last_minutes(latest, by_minute),
+    )
     path = _new_path(layout, now)
     atomic.publish(layout.drafts, path.with_suffix(UNFINISHED), b"", durable=durable)
     _write(layout, path, header, map(line_of, entries), durable=durable)
@@ -44,11 +52,14 @@ def pack(layout: Layout, entries: Iterable[Entry], now: str, *, durable: bool) -
 def merge(layout: Layout, packs: Mapping[Path, Header], now: str, *, durable: bool) -> None:
     """Put all of `packs` into one."""
     headers = packs.values()
+    latest = max(header.latest for header in headers)
+    by_minute = sum((Counter(header.by_minute) for header in headers), Counter[str]())
     header = Header(
         items=sum(header.items for header in headers),
-        latest=max(header.latest for header in headers),
+        latest=latest,
         seconds=sum(header.seconds for header in headers),
         timed=sum(header.timed for header in headers),
+        by_minute=last_minutes(latest, by_minute),
         replaces=tuple(path.name for path in packs),
     )
     lines = (line for _, line in heapq.merge(*map(lines_of, packs), key=lambda pair: pair[0]))

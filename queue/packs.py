@@ -12,18 +12,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from .atomic import Unreadable, open_to_read, own_names
+from .clock import later
 from .ids import is_id
 from .layout import Layout
 from .records import FORMAT_VERSION, Entry, Item, Record, encode
 
 SUFFIX = ".jsonl"
+_MINUTES = 120  # twice what a status looks back
 UNFINISHED = ".unfinished"
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z-[0-9a-f]{8}\.jsonl")
 _LONGEST_HEADER = 1024 * 1024  # the names of thousands of packs that were merged
@@ -31,14 +33,29 @@ _LONGEST_LINE = 64 * 1024 * 1024  # far above the largest item with its history
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in a pack, for those who only count. `seconds` is the sum over the `timed` items that have a duration."""
+    """What is in a pack, for those who only count. `seconds` is the sum over the `timed` items that have a duration.
+
+    `by_minute` tells how many were done in each minute of the last ones before `latest`.
+    """
 
     items: int
     latest: str  # when the last of them was done
     seconds: float
     timed: int
+    by_minute: dict[str, int] = {}
     replaces: tuple[str, ...] = ()  # packs that were merged into this one and are about to be removed
     version: int = FORMAT_VERSION
+
+
+def last_minutes(latest: str, by_minute: Mapping[str, int]) -> dict[str, int]:
+    """Return those of the counts that a header keeps: nobody asks how many were done before."""
+    earliest = minute_of(later(latest, -_MINUTES * 60))
+    return {minute: count for minute, count in sorted(by_minute.items()) if minute >= earliest}
+
+
+def minute_of(time: str) -> str:
+    """Return the minute of a recorded time."""
+    return time[:16]
 
 
 class Packed(msgspec.Struct, frozen=True):

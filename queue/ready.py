@@ -141,7 +141,9 @@ class ReadyView:
         item is found by who takes after the next ring, or finds nothing else. Not when an item was passed over that
         another may take.
         """
-        if not self._passed_over:
+        if self._passed_over:
+            return
+        with contextlib.suppress(OSError):  # only a hint
             self._frontier.advance(self._priority, self._rings[self._priority], self._name)
 
     def listen(self) -> bool:
@@ -160,10 +162,11 @@ class ReadyView:
         return DELAYED in changed
 
     def _listed_buckets(self, priority: int) -> list[str]:
-        found = self._buckets.get(priority)
-        if found is None:
-            found = self._buckets[priority] = own_names(f"{self._ready}/{priority}")
-        return found
+        if priority not in self._buckets:
+            self._buckets[priority] = []
+            with contextlib.suppress(PermissionError):  # a directory of somebody else's has nothing for us
+                self._buckets[priority] = own_names(f"{self._ready}/{priority}")
+        return self._buckets[priority]
 
     def _bucket(self, priority: int, name: str) -> Bucket:
         bucket = self._read.get((priority, name))

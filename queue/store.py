@@ -13,8 +13,10 @@ Assumes: one host, a local file system with hard links and flock.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -32,6 +34,8 @@ from .packing import finish_packing
 from .packs import Packs
 from .records import FORMAT_VERSION, Entry, Item, Record, State
 from .states import state_of
+
+_PATIENCE_SECONDS = 60.0  # tidying holds the lock for seconds
 
 
 class NewerFormat(Exception):
@@ -105,7 +109,7 @@ class Queue:
         """
         descriptor = open_own(self.layout.add_lock, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._lock_for_adding(descriptor)
             finish_packing(self.layout, durable=self.durable)
             for name in filter(is_import, own_names(self.layout.imports)):
                 with contextlib.suppress(Unreadable):  # a survey names it
@@ -114,6 +118,21 @@ class Queue:
             yield
         finally:
             os.close(descriptor)
+
+    def _lock_for_adding(self, descriptor: int) -> None:
+        """Wait for the others; not for ever, since one of them may have been stopped in the middle of it."""
+        deadline, pause_seconds = time.monotonic() + _PATIENCE_SECONDS, 0.0005
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    said = "is held by a process that adds or tidies and does not go on; is one of yours stopped?"
+                    raise OSError(errno.ETIMEDOUT, said, str(self.layout.add_lock)) from None
+                time.sleep(pause_seconds)
+                pause_seconds = min(0.01, pause_seconds * 2)
+            else:
+                return
 
     def _import(self, items: Sequence[Item]) -> None:
         for item in items:

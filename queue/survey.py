@@ -6,7 +6,6 @@ change. It stays small: of an item that nobody has touched yet it keeps the id a
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
@@ -150,8 +149,10 @@ class Survey:
     def _packed(self) -> Iterator[Entry]:
         with self._queue.packs.opened() as files:
             for path, file in files:
-                with contextlib.suppress(Unreadable):  # what stands before the damage is shown
+                try:
                     yield from (entry for entry in entries_in(path, file) if entry.item.id not in self.done)
+                except Unreadable as error:  # what stands before the damage is shown
+                    self._found.append(Damage(str(error.path), error.problem))
 
     def get(self, item_id: str) -> Entry | None:
         """Return an item that was touched and is not done."""

@@ -62,7 +62,11 @@ class Taker:
             hint = self._view.first(self._attempt)
             if hint is None:
                 return None
-            claim = self._read(hint)
+            try:
+                claim = self._read(hint)
+            except OSError:
+                self._give_back(hint)
+                raise
             if claim is not None:
                 return claim
 
@@ -95,9 +99,10 @@ class Taker:
         self._full_roles.clear()
         if self._view.listen():
             self._next_due = ""
-        if self._next_due is not None and self._next_due <= file_time(self._queue.now()):
+        while self._next_due is not None and self._next_due <= file_time(self._queue.now()):
             self._next_due = self._queue.promote_due()
-            self._view.listen()
+            if self._view.listen():  # somebody has delayed an item since
+                self._next_due = ""
 
     def _attempt(self, hint: Hint) -> Answer:
         key = (hint.id, hint.number)
@@ -110,10 +115,10 @@ class Taker:
             place = self._enter(hint)
             if place is None:
                 return Answer.SKIP
-        self._view.announce()
-        self._held.note(hint.id, hint.number)
         won = False
         try:
+            self._view.announce()
+            self._held.note(hint.id, hint.number)
             won = self._link(hint)
         finally:
             if not won:
@@ -134,8 +139,12 @@ class Taker:
         place = enter(queue.layout.wip, hint.role, self._wip[hint.role], queue.chain.is_claim_open)
         if place is None:
             self._full_roles.add(hint.role)
-        else:
+            return None
+        try:
             place.occupy(hint.id, hint.number)
+        except BaseException:
+            place.leave()
+            raise
         return place
 
     def _link(self, hint: Hint) -> bool:
@@ -158,6 +167,18 @@ class Taker:
             self._lost.clear()
         self._lost.add(hint)
         return Answer.LOST
+
+    def _give_back(self, hint: Hint) -> None:
+        """End a claim of which nothing could be read just now, as without descriptors; it costs no attempt."""
+        record = Record(
+            kind="released", at=self._queue.now(), agent=self._marker.owner.agent, outcome="interrupted", counted=False
+        )
+        try:
+            if self._queue.chain.append(hint.id, hint.number + 1, record):
+                self._queue.hints.offer(hint._replace(number=hint.number + 2))
+                self._queue.bell.ring(hint.priority)
+        finally:
+            self._let_go(hint.id, hint.number)
 
     def _set_aside(self, hint: Hint, record: Record) -> None:
         """End the claim of an item that cannot be read, so that it stops nobody; its files stay."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .atomic import Unreadable
 from .folders import Damage
-from .packs import Header, entries_of, lines_of
+from .packs import Header, lines_of, minute_of
 from .records import Entry
 
 _RECENT = 40
@@ -20,7 +20,6 @@ class Tally:
     def __init__(self) -> None:
         self._own: dict[str, tuple[str, float | None]] = {}  # id: when, seconds
         self._headers: dict[Path, Header] = {}
-        self._packed_times: dict[Path, list[str]] = {}
         self._twice = 0
         self._damage: dict[Path, Damage] = {}
         self.recent: list[Entry] = []
@@ -57,16 +56,12 @@ class Tally:
                 self._twice += sum(item_id in self._own for item_id, _ in lines_of(path))
 
     def done_since(self, limit: str) -> int:
-        """Return how many were done at `limit` or later, as far as the packs can be read."""
-        for path in self._headers.keys() - self._packed_times.keys():
-            times: list[str] = []
-            self._packed_times[path] = times
-            if self._headers[path].latest >= limit:
-                with self._noting_damage(path):
-                    times.extend(entry.records[-1].at for entry in entries_of(path) if entry.records[-1].at >= limit)
-        packed = (at for path in self._headers for at in self._packed_times[path])
-        own = (at for at, _ in self._own.values())
-        return sum(at >= limit for times in (packed, own) for at in times)
+        """Return how many were done at `limit` or later, in packs to the minute; `limit` is an hour ago or so."""
+        first = minute_of(limit)
+        packed = sum(
+            count for header in self._headers.values() for minute, count in header.by_minute.items() if minute >= first
+        )
+        return packed + sum(at >= limit for at, _ in self._own.values())
 
     @contextlib.contextmanager
     def _noting_damage(self, path: Path) -> Iterator[None]:

@@ -50,7 +50,7 @@ def enter(folder: Path, role: str, limit: int, is_claim_open: Callable[[str, int
         index += 1
         try:
             descriptor = open_own(folder / f"{role}.{index}", os.O_RDWR | os.O_CREAT)
-        except FileExistsError:
+        except (FileExistsError, PermissionError):
             foreign += 1
             if foreign > _MOST_FOREIGN:
                 raise

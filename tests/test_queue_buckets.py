@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from parallel_loop.queue import offering
+from parallel_loop.queue import buckets, offering, store
 from parallel_loop.queue.buckets import Bucket, append, live_lines, read_text
+from parallel_loop.queue.foreign import foreign_hints
+from parallel_loop.queue.healing import heal
+from parallel_loop.queue.held import HeldNote
+from parallel_loop.queue.ready import paths_of_buckets
+from parallel_loop.queue.wip import Place
 from support.forks import Crew, Line
-from support.queues import Clock, add, an_item, drain, end, make_queue, make_taker
+from support.queues import (
+    AT_ONCE,
+    Clock,
+    add,
+    an_item,
+    drain,
+    end,
+    lose_ready_hints,
+    make_queue,
+    make_taker,
+    without_privileges,
+)
 
 ONE = "5~2026-01-01T000000.000001Z~one~1~"
 TWO = "5~2026-01-01T000000.000002Z~two~1~"
@@ -174,7 +191,7 @@ def test_of_what_some_append_while_others_strike_and_remove_nothing_is_lost(tmp_
     def append_many(line: Line) -> None:
         for name in line.orders():
             for number in range(LINES):
-                while not append(str(folder / str(number % 3)), [f"{name}~{number}"]):
+                while not append(str(folder / str(number % 3)), [f"5~2026~{name}-{number}~1~"]):
                     pass
 
     def strike_all(_: Line) -> None:
@@ -194,3 +211,172 @@ def test_of_what_some_append_while_others_strike_and_remove_nothing_is_lost(tmp_
         through.touch()
         assert [child.finish() for child in striking] == [0, 0]
     assert len(list(seen.iterdir())) == 2 * LINES
+
+
+# --- what an attack found -----------------------------------------------------------------------------
+
+
+def test_heal_fills_buckets_no_further_than_adding_does(queue) -> None:
+    queue.add([an_item(f"i{index}") for index in range(1000)])
+    lose_ready_hints(queue)
+    heal(queue, AT_ONCE)
+    assert max(Path(path).read_text().count("\n") for path in paths_of_buckets(queue.layout)) <= offering.BUCKET_SIZE
+    assert drain(queue, make_taker(queue)) == [f"i{index}" for index in range(1000)]
+
+
+def test_a_bucket_does_not_grow_beyond_what_is_read(path: str, monkeypatch) -> None:
+    append(path, [ONE])
+    monkeypatch.setattr(buckets, "_LIMIT_BYTES", len(ONE) + 10)
+    assert not append(path, [TWO])
+    assert Bucket(path).names == [ONE]
+
+
+def test_a_bucket_that_another_user_wrote_gets_a_neighbour_and_its_items_are_taken(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/tmp"):
+            folder.chmod(0o755)
+    tmp_path.chmod(0o777)
+    with without_privileges():
+        queue = make_queue(tmp_path / "queue", Clock())
+        queue.add([an_item("a"), an_item("b", after=("a",))])
+        (bucket,) = paths_of_buckets(queue.layout)
+        Path(bucket).chmod(0o444)
+        add(queue, "c")
+        heal(queue, AT_ONCE)
+        assert [damage.problem for damage in foreign_hints(queue.layout)] == ["cannot be written to by this user"]
+        assert sorted(drain(queue, make_taker(queue))) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_line_with_an_endless_id_stops_nobody(queue, number: int) -> None:
+    add(queue, "a")
+    (queue.layout.ready / "5" / "0").write_text(
+        "".join(f"5~2020~{'x' * size}~{number}~\n" for size in (101, 256, 5000))
+    )
+    assert drain(queue, make_taker(queue)) == ["a"]
+
+
+def test_an_item_that_is_delayed_while_another_taker_promotes_is_found_when_it_is_due(queue) -> None:
+    add(queue, "a")
+    one, other = make_taker(queue), make_taker(queue, "agent-2")
+    claim, promote = one.take(), queue.promote_due
+
+    def promote_and_be_overtaken():
+        found = promote()
+        queue.promote_due = promote
+        end(queue, one, claim, "released", not_before="2026-01-01T00:01:00.000000Z")
+        return found
+
+    queue.promote_due = promote_and_be_overtaken
+    assert other.take() is None
+    assert other.next_due is not None
+    queue.now.advance(120)
+    assert other.take().item.id == "a"
+
+
+def test_a_line_is_not_struck_in_a_file_that_was_opened_since(path: str) -> None:
+    append(path, [ONE, TWO])
+    mine, his = Bucket(path), Bucket(path)
+    mine.close()
+    for name in (ONE, TWO):
+        his.strike(name)
+    his.remove_if_done()
+    other = TWO.replace("two", "new")
+    append(path, [ONE.replace("~1~", "~3~"), other])
+    mine.strike(ONE)
+    mine.strike(TWO)
+    assert other in live_lines(read_text(path))
+
+
+def test_a_bucket_that_has_another_name_elsewhere_is_removed_for_who_appends(path: str, monkeypatch) -> None:
+    append(path, [ONE])
+    Path(f"{path}.backup").hardlink_to(path)
+    real = fcntl.flock
+
+    def remove_first(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        bucket = Bucket(path)
+        bucket.strike(ONE)
+        bucket.remove_if_done()
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    assert not append(path, [TWO])
+
+
+def test_who_looks_whether_a_bucket_is_done_locks_no_other(path: str, monkeypatch) -> None:
+    append(path, [ONE])
+    monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("there is a live line in it"))
+    Bucket(path).remove_if_done()
+
+
+def test_what_comes_back_beside_a_bucket_that_cannot_be_had_keeps_its_order(queue) -> None:
+    queue.add([an_item(name) for name in "abcd"])
+    taker = make_taker(queue)
+    claims = [taker.take() for _ in "abc"]
+    (path,) = paths_of_buckets(queue.layout)
+    with Path(path).open() as removing:
+        fcntl.flock(removing, fcntl.LOCK_EX)
+        with queue.hints.many():
+            for claim in reversed(claims):
+                end(queue, taker, claim, "released")
+    assert drain(queue, taker)[:3] == ["d", "a", "b"]
+
+
+@pytest.mark.parametrize("wip", [{}, {"builder": 1}])
+@pytest.mark.parametrize("step", ["note", "occupy", "read"])
+def test_a_take_that_fails_for_want_of_room_leaves_nothing_behind(queue, monkeypatch, wip, step: str) -> None:
+    queue.add([an_item("a", role="builder"), an_item("b", role="builder")])
+    taker = make_taker(queue, wip=wip)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    owner, name = {
+        "note": (HeldNote, "note"),
+        "occupy": (Place, "occupy"),
+        "read": (queue.chain, "read_named_item"),
+    }[step]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, full)
+        if step != "occupy" or wip:
+            with pytest.raises(OSError, match="No space left"):
+                taker.take()
+    assert sorted(drain(queue, taker)) == ["a", "b"]
+    assert queue.entry("a").counted_attempts == 0
+
+
+@pytest.mark.parametrize("what", ["a link", "a dangling link", "a file"])
+def test_nothing_is_written_behind_something_else_that_has_a_priority_s_name(queue, tmp_path: Path, what: str) -> None:
+    outside = tmp_path / "outside"
+    if what == "a link":
+        outside.mkdir()
+    add(queue, "a", priority=1)
+    add(queue, "b")
+    taker = make_taker(queue)
+    end(queue, taker, taker.take(), "released", not_before="2026-01-01T00:01:00.000000Z")
+    for path in paths_of_buckets(queue.layout):
+        if "/1/" in path:
+            Path(path).unlink()
+    folder = queue.layout.ready / "1"
+    folder.rmdir()
+    folder.write_text("") if what == "a file" else folder.symlink_to(outside)
+    queue.now.advance(120)
+    assert drain(queue, taker) == ["b"]
+    add(queue, "c", priority=1)
+    assert not outside.exists() or list(outside.iterdir()) == []
+    folder.unlink()
+    taker.look_again()
+    assert drain(queue, taker) == ["a"], "it stayed delayed until there was a place for it"
+
+
+def test_who_adds_waits_for_another_and_not_for_ever(queue, monkeypatch) -> None:
+    monkeypatch.setattr(store, "_PATIENCE_SECONDS", 0.05)
+    add(queue, "a")
+    with queue.layout.add_lock.open() as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match="is one of yours stopped"):
+            add(queue, "b")
+        heal(queue, AT_ONCE)
+    add(queue, "b")
+    assert drain(queue, make_taker(queue)) == ["a", "b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +64,17 @@ def find_entry(project: Project, item_id: str) -> Entry:
     if entry is None:
         raise NoSuchItem(item_id)
     return entry
+
+
+def waits_for(entry: Entry, is_done: Callable[[str], bool], read: Callable[[str], Entry | None]) -> list[str]:
+    """Return the dependencies of an item that are not done; of one that never will be by itself, why."""
+    names = []
+    for name in entry.item.after:
+        if not is_done(name):
+            other = read(name)
+            last = None if other is None or other.last is None else other.last.kind
+            names.append(f"{name}, which is {last}" if last in {"failed", "cancelled"} else name)
+    return names
 
 
 def write_json(value: object) -> None:

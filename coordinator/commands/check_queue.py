@@ -39,6 +39,8 @@ def check_queue(project: Project) -> Iterator[Finding]:
         return
     survey = Survey(queue)
     survey.refresh()
+    for _ in survey.each_entry(packed=True):
+        pass  # a survey reads no item that a hint or a pack answers for; here all are read
     for damage in survey.damage:
         yield fail("queue", f"{damage.path} {damage.problem}", _MOVE_AWAY if damage.item is None else _RESTORE)
     for damage in foreign_hints(queue.layout):

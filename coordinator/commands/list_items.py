@@ -6,7 +6,7 @@ import click
 
 from ...queue.survey import STATES, Survey
 from ..drawing.views import item_row
-from .caller import Caller, write_json
+from .caller import Caller, waits_for, write_json
 
 
 @click.command("list", short_help="List the items")
@@ -27,7 +27,7 @@ def list_items(caller: Caller, states: tuple[str, ...], packed: bool, as_json: b
     survey.refresh()
     asks_for_all = not states or bool({"ready", "done"} & set(states))
     rows = [  # and not the entries: there may be a hundred thousand prompts
-        item_row(entry, survey.state(entry), [name for name in entry.item.after if not survey.is_done(name)])
+        item_row(entry, survey.state(entry), waits_for(entry, survey.is_done, survey.get))
         for entry in (survey.each_entry(packed=packed) if asks_for_all else survey.entries())
     ]
     rows = [row for row in rows if not states or row.state in states]
@@ -36,9 +36,13 @@ def list_items(caller: Caller, states: tuple[str, ...], packed: bool, as_json: b
         click.echo(f"parallel-loop: {survey.done.packed} more are done and packed; `list --all` shows them", err=True)
     if survey.damage:
         count = len(survey.damage)
-        click.echo(f"parallel-loop: {count} files of the queue cannot be read; see `parallel-loop doctor`", err=True)
+        files = "1 file" if count == 1 else f"{count} files"
+        click.echo(f"parallel-loop: {files} of the queue cannot be read; see `parallel-loop doctor`", err=True)
     if as_json:
         write_json(rows)
+        return
+    if not rows and (states or survey.done.packed or survey.damage):
+        click.echo(f"no item is {' or '.join(states)}" if states else "no items but those")
         return
     from ..drawing.tables import items_table
 

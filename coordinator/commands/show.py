@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from ...harness.project import Project
+from ...queue.atomic import Unreadable
+from ...queue.records import Entry
 from ..drawing.views import item_details
-from .caller import Caller, find_entry, write_json
+from .caller import Caller, find_entry, waits_for, write_json
 
 
 @click.command(short_help="Show one item with its whole history")
@@ -21,11 +24,18 @@ def show(caller: Caller, item_id: str, as_json: bool) -> None:
     """
     project = caller.project()
     entry = find_entry(project, item_id)
-    waits_for = [name for name in entry.item.after if not project.queue.is_done(name)]
-    details = item_details(entry, project.queue.state(entry), waits_for)
+    names = waits_for(entry, project.queue.is_done, lambda name: _read(project, name))
+    details = item_details(entry, project.queue.state(entry), names)
     if as_json:
         write_json(details)
         return
     from ..drawing.tables import item_text
 
     click.echo(item_text(details, entry.item))
+
+
+def _read(project: Project, item_id: str) -> Entry | None:
+    try:
+        return project.queue.entry(item_id)
+    except Unreadable:
+        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from ...harness.units import format_duration
 from ...queue.records import Item
 from ...queue.survey import STATES
 from ..snapshot import Snapshot
@@ -103,6 +104,8 @@ def _field(label: str, value: str | None, frame: Frame, *, indent: int = 2) -> I
 def _work(item: Item, frame: Frame) -> Iterable[Line]:
     yield from _field("paths", ", ".join(item.paths), frame)
     yield from _field("command", item.command, frame)
+    yield from _field("timeout", None if item.timeout_seconds is None else format_duration(item.timeout_seconds), frame)
+    yield from _field("attempts", None if item.max_attempts is None else f"at most {item.max_attempts}", frame)
     if item.prompt:
         prompt = item.prompt.rstrip().split("\n", _PROMPT_LINES)
         yield []

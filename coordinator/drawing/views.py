@@ -49,8 +49,13 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemDetails(ItemRow, frozen=True, kw_only=True):
-    """One item with its whole history, the oldest event first."""
+    """One item with its whole history, the oldest event first, and what is to be done."""
 
+    prompt: str
+    command: str | None
+    paths: tuple[str, ...]
+    timeout_seconds: float | None
+    max_attempts: int | None
     history: tuple[HistoryEvent, ...]
 
 
@@ -82,7 +87,16 @@ def item_row(entry: Entry, state: State, waits_for: Sequence[str] = ()) -> ItemR
 def item_details(entry: Entry, state: State, waits_for: Sequence[str] = ()) -> ItemDetails:
     """Describe `entry` with its whole history."""
     row = msgspec.structs.asdict(item_row(entry, state, waits_for))
-    return ItemDetails(**row, history=tuple(_history(entry.records)))
+    item = entry.item
+    return ItemDetails(
+        **row,
+        prompt=item.prompt,
+        command=item.command,
+        paths=item.paths,
+        timeout_seconds=item.timeout_seconds,
+        max_attempts=item.max_attempts,
+        history=tuple(_history(entry.records)),
+    )
 
 
 def _latest_attempt(records: Sequence[Record]) -> Sequence[Record]:

@@ -19,6 +19,7 @@ import select
 import signal
 import socket
 import struct
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,15 +77,16 @@ class Stepper:
 
         `finely` also before every look, at every lock, and in every link: where others can come in between.
         """
-        real_flock, real_link = fcntl.flock, os.link
+        real_flock, real_link, real_sleep = fcntl.flock, os.link, time.sleep
         fcntl.flock = self._flock(real_flock, finely=finely)
+        time.sleep = lambda _: self.stop("lock, held by another", b"~")  # the queue sleeps for nothing else
         if finely:
             os.link = self._link(real_link, os.open)
         try:
             with watched(self._before, looks=finely):
                 yield
         finally:
-            fcntl.flock, os.link = real_flock, real_link
+            fcntl.flock, os.link, time.sleep = real_flock, real_link, real_sleep
 
     def _flock(self, real: Callable[[int, int], None], *, finely: bool) -> Callable[[int, int], None]:
         def flock(descriptor: int, how: int) -> None:
