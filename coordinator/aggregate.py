@@ -95,6 +95,8 @@ def agent_status(beat: Heartbeat, *, health: model.Health) -> AgentStatus:
         progress_age_seconds=None if beat.progress is None else round(max(0.0, now - beat.progress), 1),
         done=beat.done,
         failed=beat.failed,
+        rss_bytes=beat.rss_bytes,
+        cpu_percent=beat.cpu_percent,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from ..harness.containment import find_out
 from ..harness.identity import own_identity
 from ..harness.project import Project
 from ..queue.records import State
@@ -99,9 +100,10 @@ class Coordinator:
     def _begin(self, lock: CoordinatorLock) -> None:
         self._project.state.record_event("running", pid=lock.holder.pid)
         self._crew.begin()
+        contained = find_out(self._project.state)  # after the leftovers of an earlier run were ended in its groups
         self._survey.refresh()
         self._failed_before = failed_items(self._survey)
-        self._status.begin(lock.holder)
+        self._status.begin(lock.holder, contained.describe())
 
     def _is_over(self) -> bool:
         if self._ending == "" or self._crew.at_work:

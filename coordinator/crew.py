@@ -12,6 +12,7 @@ Assumes: one crew for each repository (the coordinator's lock), used by one thre
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import signal
@@ -20,15 +21,17 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..harness.child import PLACE_TAKEN, PlaceTaken, hold_for_life
-from ..harness.processes import become_subreaper, end_descendants, end_marked
+from ..harness.containment import end_groups
+from ..harness.diagnose import Attendance, Observation, Patience, is_silent
+from ..harness.processes import end_marked
 from ..harness.project import Project
 from ..harness.shortage import is_shortage
 from ..harness.state import StateDirectory, living_worker
+from ..harness.tree import become_subreaper, end_below
 from ..queue.healing import heal, take_back_from_the_dead
 from ..queue.records import Entry
 from ..worktrees.environment import scrub
 from . import lifecycle
-from .diagnose import Attendance, Observation, diagnose
 from .lifecycle import Action, Event, PlaceState
 from .place import Place, Process
 from .target_report import LANDER
@@ -88,6 +91,7 @@ class Crew:
         become_subreaper()
         names = {*self._project.state.agent_names(), LANDER}
         dead = {name for name in names if not self._adopt(name) and not is_place_taken(self._project.state, name)}
+        end_groups(self._project.state, dead)
         end_marked(self._project.state.root, dead)
         self.heal()
 
@@ -193,7 +197,7 @@ class Crew:
                 beat_age_seconds=None if beat is None else now - beat.beat,
                 monitor_gap_seconds=self._attendance.missed_since(place.process.started if beat is None else beat.beat),
             )
-            if diagnose(seen, self._patience_seconds(place)) == "silent":
+            if is_silent(seen, Patience(self._patience_seconds(place), math.inf)):
                 self.happen(place, Event.SILENT)
 
     def _patience_seconds(self, place: Place) -> float:
@@ -203,9 +207,10 @@ class Crew:
 
     def _end_leftovers(self, dead: set[str]) -> None:
         """End what dead workers left running: our children now, or nobody's if the worker was not our child."""
+        end_groups(self._project.state, dead)
         adopted = any(place.process is not None and place.process.is_adopted for place in self if place.name in dead)
         if not self._strangers:
-            end_descendants(
+            end_below(
                 grace_seconds=0.0,
                 keep={place.process.pid for place in self if place.process is not None and place.name not in dead},
             )

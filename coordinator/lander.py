@@ -23,9 +23,10 @@ import msgspec
 from ..harness.child import hold_for_life, serve
 from ..harness.heart import Heart
 from ..harness.orders import Orders
-from ..harness.processes import become_subreaper, end_marked
+from ..harness.processes import end_marked
 from ..harness.project import Project
 from ..harness.setting_up import ensure_landing_branch
+from ..harness.tree import become_subreaper
 from ..queue.atomic import Unreadable
 from ..queue.records import Entry, Record
 from ..queue.watching import BellWatch

@@ -84,7 +84,6 @@ def notices(project: Project) -> list[str]:
         found.append("no `checks:` are configured: what merges without a conflict lands untested")
     if not project.config.parallel_mode:
         found.append("one agent at a time (parallel_mode: false): one line a change, `run --agents` does not count")
-    found += [f"`{key}` is read but not enforced in this version" for key in project.config.not_enforced_yet()]
     return found
 
 

@@ -6,10 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from ..harness.diagnose import Verdict
+
 VERSION = 1
 
 CoordinatorState = Literal["running", "paused", "finishing", "stopping", "stopped"]
-Health = Literal["starting", "well", "silent", "dead", "failing", "finishing", "off"]
+Health = Verdict | Literal["finishing", "off"]
 
 
 class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +24,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     cpu_percent: float | None = None
     rss_bytes: int | None = None
     wanted_agents: int | None = None
+    containment: str | None = None  # what holds the processes of an attempt together
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..harness.processes import Usage, usage_of_tree
 from ..harness.project import Project
+from ..harness.tree import look_at
 from ..queue import atomic
 from ..queue.clock import utc_now
 from ..queue.survey import Survey
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _PUBLISH_SECONDS = 1.0
 _IDLE_SECONDS = 3.0  # the same while nobody works; not so seldom that status.json counts as old
-_USAGE_SECONDS = 10.0  # adding up a tree of processes costs more than all the rest
+_USAGE_SECONDS = 10.0
 _HEALTH: dict[PlaceState, snapshot.Health] = {
     PlaceState.FINISHING: "finishing",
     PlaceState.STOPPING: "finishing",
@@ -44,14 +45,16 @@ class StatusWriter:
         self._survey = survey
         self._display = display
         self._holder: Holder | None = None
+        self._containment: str | None = None
         self._started = time.monotonic()
         self.due = 0.0  # when the next snapshot is, in monotonic seconds
         self._usage_due = 0.0
-        self._usage: dict[int, tuple[float, Usage]] = {}  # by pid: when, and what
-        self._cpu_percent: dict[int, float] = {}
+        self._rss_bytes: int | None = None
+        self._cpu_percent: float | None = None
+        self._cpu_mark = (self._started, 0.0)
 
-    def begin(self, holder: Holder) -> None:
-        self._holder = holder
+    def begin(self, holder: Holder, containment: str) -> None:
+        self._holder, self._containment = holder, containment
 
     def is_due(self) -> bool:
         return time.monotonic() >= self.due
@@ -60,7 +63,7 @@ class StatusWriter:
         """Write and show how things stand now; `news` is whether the bell rang since the last time."""
         now = time.monotonic()
         places = list(places)
-        self._measure(places)
+        self._measure()
         state = aggregate.coordinator_state(wanted.paused, ending)
         agents = [self._agent(place) for place in places if place.state is not PlaceState.VACANT]
         # A claim does not ring: who was idle when the bell rang may be at work a moment later.
@@ -81,22 +84,21 @@ class StatusWriter:
 
     def _coordinator(self, state: CoordinatorState, wanted_agents: int) -> CoordinatorStatus:
         assert self._holder is not None
-        own = self._usage.get(self._holder.pid)
         return CoordinatorStatus(
             state=state,
             pid=self._holder.pid,
             started_at=self._holder.started_at,
             uptime_seconds=round(time.monotonic() - self._started, 1),
-            cpu_percent=self._cpu_percent.get(self._holder.pid),
-            rss_bytes=own[1].rss_bytes if own else None,
+            cpu_percent=self._cpu_percent,
+            rss_bytes=self._rss_bytes,
             wanted_agents=wanted_agents,
+            containment=self._containment,
         )
 
     def _agent(self, place: Place) -> AgentStatus:
         beat = place.heartbeat()
-        health = _HEALTH.get(place.state, "starting" if beat is None else "well")
+        health = _HEALTH.get(place.state, "starting" if beat is None else beat.work or "well")
         pid = place.process.pid if place.process is not None else None
-        usage = self._usage.get(pid) if pid is not None else None
         if beat is None:
             status = AgentStatus(
                 name=place.name, health=health, state="starting" if pid else health, pid=pid, since=utc_now()
@@ -107,25 +109,15 @@ class StatusWriter:
             status,
             restarts=place.restarts,
             note=place.note if health in {"dead", "failing"} else None,
-            rss_bytes=usage[1].rss_bytes if usage else None,
-            cpu_percent=self._cpu_percent.get(pid) if pid is not None else None,
         )
 
-    def _measure(self, places: Iterable[Place]) -> None:
-        """Look at memory and processor time of every worker's tree, and of ourselves, now and then."""
-        now = time.monotonic()
-        if now < self._usage_due or self._holder is None:
+    def _measure(self) -> None:
+        """Look at our own memory and processor time now and then; the workers look at theirs."""
+        now, own = time.monotonic(), look_at(os.getpid())
+        if now < self._usage_due or own is None:
             return
         self._usage_due = now + _USAGE_SECONDS
-        beats = {place.process.pid: place.heartbeat() for place in places if place.process is not None}
-        before, self._usage = self._usage, {}
-        for pid in (*beats, self._holder.pid):
-            beat = beats.get(pid)  # who is idle runs no program: finding its children costs the most
-            found = usage_of_tree(pid, alone=pid == self._holder.pid or (beat is not None and beat.state == "idle"))
-            if found is None:
-                continue
-            self._usage[pid] = (now, found)
-            if pid in before:
-                then, earlier = before[pid]
-                used = max(0.0, found.cpu_seconds - earlier.cpu_seconds)
-                self._cpu_percent[pid] = round(100 * used / max(0.001, now - then), 1)
+        self._rss_bytes = own.rss_bytes
+        since, before = self._cpu_mark
+        self._cpu_mark = (now, own.cpu_seconds)
+        self._cpu_percent = round(100 * max(0.0, own.cpu_seconds - before) / max(0.001, now - since), 1)

@@ -70,7 +70,7 @@ def _program_failure(run: Run) -> tuple[str, str] | None:
         return None
     if run.ended == "stopped":
         return "interrupted", "its worker was told to end (SIGTERM), and not by the coordinator; that costs an attempt"
-    outcome = {"timed-out": "timed-out", "not-started": "not-started"}.get(run.ended, "failed")
+    outcome = "failed" if run.ended == "exited" else run.ended
     return outcome, run.describe("the program")
 
 

@@ -70,6 +70,8 @@ class Role(Struct, frozen=True):
     timeout_seconds: Annotated[float | None, read.duration] = field(default=None, name="timeout")
     memory_bytes: Annotated[int | None, read.size] = field(default=None, name="memory")
     cpu_cores: Annotated[float | None, read.cores] = field(default=None, name="cpu")
+    processes: Annotated[int | None, read.whole(1, 1_000_000)] = None
+    worktree_bytes: Annotated[int | None, read.size] = field(default=None, name="worktree")
 
 
 class Retry(Struct, frozen=True):
@@ -86,8 +88,9 @@ class Limits(Struct, frozen=True):
 
     time_seconds: Annotated[float, read.duration] = field(default=3600.0, name="time")
     memory_bytes: Annotated[int, read.size] = field(default=4_000_000_000, name="memory")
-    cpu_cores: Annotated[float, read.cores] = field(default=1.0, name="cpu")
+    cpu_cores: Annotated[float | None, read.cores] = field(default=None, name="cpu")  # None: all there are
     processes: Annotated[int, read.whole(1, 1_000_000)] = 500
+    worktree_bytes: Annotated[int, read.size] = field(default=20_000_000_000, name="worktree")
 
 
 class Health(Struct, frozen=True):
@@ -117,7 +120,6 @@ class Config(Struct, frozen=True):
     health: Annotated[Health, read.section(Health)] = Health()
     worktrees: Annotated[str, read.text] = ".parallel-loop/worktrees"
     source: str = "parallel-loop.yaml"  # where it was read from, for messages
-    given: frozenset[str] = frozenset()  # keys that the file sets, as `limits.memory`
 
     def known_programs(self) -> list[str]:
         """Return every name that an item, a role or `program` may use."""
@@ -131,12 +133,3 @@ class Config(Struct, frozen=True):
         if name != SHELL and (name not in self.programs or self.programs[name].argv is None):
             problem = "not driven yet in this version; give `argv:`, the command that runs it without a terminal"
             raise ConfigError(self.source, None, f"programs.{name}", problem)
-
-    def not_enforced_yet(self) -> list[str]:
-        """Return the keys that the user set and this version does not enforce yet, for a line at the start of a run."""
-        later = ("limits.memory", "limits.cpu", "limits.processes", "health.no_progress")
-        found = [key for key in later if key in self.given]
-        for name, role in self.roles.items():
-            found += [f"roles.{name}.memory"] * (role.memory_bytes is not None)
-            found += [f"roles.{name}.cpu"] * (role.cpu_cores is not None)
-        return found

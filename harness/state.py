@@ -10,6 +10,7 @@ import msgspec
 
 from ..queue import atomic
 from ..queue.clock import utc_now
+from .diagnose import Verdict
 from .identity import Identity, is_alive
 
 DIRECTORY = ".parallel-loop"
@@ -37,6 +38,7 @@ class StateDirectory:
         self.coordinator_lock = root / "coordinator.lock"
         self.worktrees_lock = root / "worktrees.lock"
         self.landing_lock = root / "landing.lock"
+        self.containment = root / "containment.json"
         self.readme = root / "README"
 
     def create(self) -> None:
@@ -56,7 +58,7 @@ class StateDirectory:
 
     def stop_is_wanted(self) -> bool:
         """Whether a coordinator wants all work to end now; it writes that before it sends any signal."""
-        wanted = _read(self.wanted, _Wanted)
+        wanted = read_record(self.wanted, _Wanted)
         return wanted is not None and wanted.ending == "stop"
 
     def record_event(self, event: str, **details: str | float | None) -> None:
@@ -89,6 +91,12 @@ class AgentDirectory:
     def create(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def number(self) -> int:
+        """The agent's number; 0 for who has none."""
+        number = self.name.rpartition("-")[2]
+        return int(number) if number.isdecimal() else 0
+
     def attempt_log(self, item_id: str, attempt: int) -> Path:
         return self.logs / f"{item_id}-{attempt}.log"
 
@@ -112,6 +120,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     program: str | None = None
     since: str | None = None
     progress: float | None = None
+    work: Verdict | None = None  # the verdict on its command, see diagnose.py
+    rss_bytes: int | None = None  # with all that is below it
+    cpu_percent: float | None = None
     done: int = 0
     failed: int = 0
 
@@ -134,7 +145,7 @@ def read_heartbeat(directory: AgentDirectory) -> Heartbeat | None:
     A worker that finds no room to write sets the file's time to its monotonic clock (see heart.py): such times are
     those of the first decades after 1970, and nobody mistakes them for a file's own.
     """
-    beat = _read(directory.heartbeat, Heartbeat)
+    beat = read_record(directory.heartbeat, Heartbeat)
     if beat is None:
         return None
     with suppress(OSError):
@@ -151,10 +162,11 @@ def living_worker(directory: AgentDirectory) -> Heartbeat | None:
 
 
 def read_session(directory: AgentDirectory) -> Session | None:
-    return _read(directory.session, Session)
+    return read_record(directory.session, Session)
 
 
-def _read(path: Path, kind: type[_Struct]) -> _Struct | None:
+def read_record(path: Path, kind: type[_Struct]) -> _Struct | None:
+    """Return what a small file of ours holds, None when it is not there or holds something else."""
     try:
         data = atomic.read_file(path)
         return None if data is None else msgspec.json.decode(data, type=kind)

@@ -51,11 +51,11 @@ target: {target}
 # Attempts in all, and the wait before the next one: `first`, then `factor` times as long each time, at most `max`.
 #retry: {{attempts: 3, first: 10s, factor: 2, max: 5m}}
 
-# What one attempt may use; 100% is one processor core. This version enforces `time` alone.
-#limits: {{time: 1h, memory: 4GB, cpu: 100%, processes: 500}}
+# What one attempt may use, with all that it starts; 100% of `cpu` is one core, without it there is no ceiling.
+#limits: {{time: 1h, memory: 4GB, cpu: 100%, processes: 500, worktree: 20GB}}
 
-# A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long (or without progress: not
-# enforced in this version), and its place is given up after so many deaths in a row.
+# A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long, and its place is given up
+# after so many deaths in a row. A program is stopped when for `no_progress` it neither prints nor computes nor writes.
 #health: {{heartbeat: 5s, silent: 120s, no_progress: 20m, restarts: 5}}
 """
 

@@ -26,9 +26,10 @@ from .heart import Heart
 from .identity import own_identity
 from .orders import Orders
 from .outcome import NO_ROOM
-from .processes import become_subreaper, end_marked
+from .processes import end_marked
 from .project import Project
 from .shortage import once_there_is_room
+from .tree import become_subreaper
 from .workplace import Workplace
 
 _ROOM_SECONDS = 1.0  # how soon it is noticed that a disk is not full any more

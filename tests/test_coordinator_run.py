@@ -436,7 +436,7 @@ def sometimes(function, calls=[]):
 
 survey.Survey.refresh = sometimes(survey.Survey.refresh)
 status.StatusWriter.publish = sometimes(status.StatusWriter.publish)
-crew.end_descendants = sometimes(crew.end_descendants)
+crew.end_below = sometimes(crew.end_below)
 crew.take_back_from_the_dead = sometimes(crew.take_back_from_the_dead)
 sys.exit(cli.main(["run", *sys.argv[1:]]))
 """

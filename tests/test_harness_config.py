@@ -15,7 +15,7 @@ from parallel_loop.harness.config import load_config
 from parallel_loop.harness.config_checks import check
 from parallel_loop.harness.documents import DocumentError, read_document
 from parallel_loop.harness.schema import Invalid, read_struct
-from parallel_loop.harness.settings import PLACEHOLDERS, Config, ConfigError, Program, Role, Setup
+from parallel_loop.harness.settings import PLACEHOLDERS, Config, ConfigError, Limits, Program, Role, Setup
 from parallel_loop.harness.template import found_programs, guess_checks, template
 
 CONTRACT = """
@@ -34,7 +34,7 @@ roles:
   builder: {wip: 3, program: claude, timeout: 1h, memory: 2GB, cpu: 50%}
   tester:
 retry: {attempts: 5, first: 1s, factor: 1.5, max: 1m}
-limits: {time: 30m, memory: 1GiB, cpu: 200%, processes: 50}
+limits: {time: 30m, memory: 1GiB, cpu: 200%, processes: 50, worktree: 1GB}
 health: {heartbeat: 1s, silent: 10s, no_progress: 1h, restarts: 2}
 worktrees: ../checkouts
 """
@@ -83,7 +83,7 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
     }
     assert config.roles == {"builder": Role(3, "claude", 3600.0, 2_000_000_000, 0.5), "tester": Role()}
     assert structs.astuple(config.retry) == (5, 1.0, 1.5, 60.0)
-    assert structs.astuple(config.limits) == (1800.0, 2**30, 2.0, 50)
+    assert structs.astuple(config.limits) == (1800.0, 2**30, 2.0, 50, 10**9)
     assert structs.astuple(config.health) == (1.0, 10.0, 3600.0, 2)
     assert config.worktrees == "../checkouts"
 
@@ -251,17 +251,6 @@ def test_only_programs_that_this_version_can_run_pass(root: Path) -> None:
         assert str(caught.value) == f"parallel-loop.yaml: {problem}"
 
 
-def test_what_is_set_and_not_enforced_is_named_and_defaults_are_not(root: Path) -> None:
-    assert load(root, "limits: {time: 1h}\nhealth: {silent: 60s}\nroles: {a: {timeout: 1m}}").not_enforced_yet() == []
-    text = "limits: {memory: 4GB, cpu: }\nhealth: {no_progress: 20m}\nroles: {a: {cpu: 50%}, b: {memory: 1GB}}"
-    assert load(root, text).not_enforced_yet() == [
-        "limits.memory",
-        "health.no_progress",
-        "roles.a.cpu",
-        "roles.b.memory",
-    ]
-
-
 KEYS = st.sampled_from([*structs.fields(Config)]).map(lambda field: field.encode_name) | st.text(max_size=3)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["1h", "2GB", "50%", "shell"]),
@@ -278,7 +267,7 @@ def test_any_document_gives_a_configuration_or_names_what_is_invalid(value: obje
     except Invalid as error:
         assert error.problem  # noqa: PT017 - not every document is invalid
     else:
-        config.not_enforced_yet()
+        assert config.known_programs()
 
 
 def test_any_bytes_give_a_configuration_or_a_config_error_of_one_line(root: Path) -> None:
@@ -308,12 +297,13 @@ def test_every_commented_key_of_the_template_can_be_switched_on_by_itself_and_to
     lines = template("main", [], [], ["pytest -q"]).splitlines()
     keys = [number for number, line in enumerate(lines) if line.startswith("#") and not line.startswith("# ")]
     loaded = [load(root, "\n".join([*lines[:n], lines[n].removeprefix("#"), *lines[n + 1 :]])) for n in keys]
-    changed = [config for config in loaded if structs.replace(config, given=frozenset()) != Config(target="main")]
-    assert len(changed) == 4  # checks, setup, programs and roles are examples; all others show their default
+    changed = [config for config in loaded if config != Config(target="main")]
+    assert len(changed) == 5  # checks, setup, programs, roles and `cpu` are examples; all others show their default
+    assert Config(target="main", limits=Limits(cpu_cores=1.0)) in changed
     everything = "\n".join(line.removeprefix("#") if n in keys else line for n, line in enumerate(lines))
     shown = read_document(everything, "template")
     assert isinstance(shown, dict)
-    readable = {field.encode_name for field in structs.fields(Config)} - {"source", "given"}
+    readable = {field.encode_name for field in structs.fields(Config)} - {"source"}
     assert set(shown) == readable
     for name in ("setup", "retry", "limits", "health"):
         section = getattr(load(root, everything), name)

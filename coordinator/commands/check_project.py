@@ -48,9 +48,6 @@ def check_configuration(config: Config) -> Iterator[Finding]:
     yield ok("configuration", f"{config.source}: {config.agents} agents")
     if not config.checks and config.land == "auto":
         yield warn("checks", "none: what merges lands untested", f"set `checks:` in {config.source}")
-    later = config.not_enforced_yet()
-    if later:
-        yield warn("limits", f"read but not enforced in this version: {', '.join(later)}", "do not rely on them")
 
 
 def check_programs(project: Project) -> Iterator[Finding]:
