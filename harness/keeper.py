@@ -30,17 +30,19 @@ else:
 
 _LEAST_SECONDS, _MOST_SECONDS = 0.025, 1.0  # between looks at the usage
 _FASTEST_BYTES, _FASTEST_FORKS = 8e9, 4000  # a second: a look comes before a limit can be reached at this rate
-_TELL_SECONDS = 2.0
 _DOUBTFUL = 0.9  # of the limit: from here on memory that is shared is not counted twice, which costs more to find out
 _LEFTOVER_SECONDS = 0.5  # between SIGTERM and SIGKILL for what a command left running when it ended by itself
 _OOM_SCORE = "500"  # the kernel takes a program before it takes a worker or the user's editor
 
 
 class Limits:
-    """What a command and all below it may use; 0 is no limit. `cpus`: on which processors, empty for all."""
+    """What a command and all below it may use; 0 is no limit. `cpus`: on which processors, empty for all.
 
-    def __init__(self, memory_bytes: int, processes: int, cpus: str) -> None:
-        self.memory_bytes, self.processes = memory_bytes, processes
+    What is used is told every `tell_seconds`.
+    """
+
+    def __init__(self, memory_bytes: int, processes: int, cpus: str, tell_seconds: float) -> None:
+        self.memory_bytes, self.processes, self.tell_seconds = memory_bytes, processes, tell_seconds
         self.cpus = {int(cpu) for cpu in cpus.split(",") if cpu}
 
 
@@ -109,10 +111,13 @@ class Keeper:
             os._exit(127)
 
     def _restrain(self) -> None:
-        """Let the rest of the machine go first: in want of memory, and of processor time."""
-        for path, text in (("/proc/self/oom_score_adj", _OOM_SCORE), ("/proc/self/autogroup", "10")):
-            with contextlib.suppress(OSError), open(path, "w", encoding="ascii") as file:  # noqa: PTH123
-                file.write(text)
+        """Be the first to go when memory is short, and stay on the processors that were given.
+
+        Not also below others in the waiting for processors (`nice`, autogroup): on a busy machine what is being ended
+        then takes half a minute to end.
+        """
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
+            file.write(_OOM_SCORE)
         if self._limits.cpus:
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(0, self._limits.cpus)
@@ -170,12 +175,13 @@ class Keeper:
         elif limits.processes and len(members) > limits.processes:
             self._tell_over("processes", len(members))
         room = min(
+            limits.tell_seconds,
             (limits.memory_bytes - memory_bytes) / _FASTEST_BYTES if limits.memory_bytes else _MOST_SECONDS,
             (limits.processes - len(members)) / _FASTEST_FORKS if limits.processes else _MOST_SECONDS,
         )
         self._look_at = now + min(_MOST_SECONDS, max(_LEAST_SECONDS, room))
         if now >= self._tell_at:
-            self._tell_at = now + _TELL_SECONDS
+            self._tell_at = now + limits.tell_seconds
             times = os.times()
             cpu_seconds = sum(member.cpu_seconds for member in members) + times.children_user + times.children_system
             fair_bytes = sum(tree.shared_fairly_bytes(member.pid) or 0 for member in members) or rss_bytes
@@ -205,11 +211,12 @@ class Keeper:
 
 
 def main(arguments: list[str]) -> None:
-    """Keep the command after the first seven arguments; see kept.py for those."""
-    life, report, memory, processes, cpus, group, own_ctype = arguments[:7]
+    """Keep the command after the first eight arguments; see kept.py for those."""
+    life, report, memory, processes, cpus, group, tell_seconds, own_ctype = arguments[:8]
     if not own_ctype:
         os.environ.pop("LC_CTYPE", None)  # Python sets it where the locale is C; it is none of the command's
-    Keeper(int(life), int(report), Limits(int(memory), int(processes), cpus), group).run(arguments[7:])
+    limits = Limits(int(memory), int(processes), cpus, float(tell_seconds))
+    Keeper(int(life), int(report), limits, group).run(arguments[8:])
 
 
 if __name__ == "__main__":

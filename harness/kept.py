@@ -47,6 +47,7 @@ class Command:
     log: Path
     stdin: Path | None
     bounds: Bounds
+    tell_seconds: float = 2.0  # between what the keeper says of its usage
 
 
 class Kept:
@@ -142,10 +143,9 @@ class Kept:
 
 def _start(command: Command, life: int, report: int, stdin: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
     bounds, site = command.bounds, "-S" if sys.platform == "linux" else "-s"
-    argv = [sys.executable, "-I", site, KEEPER, *map(str, (life, report)), *bounds.as_arguments()]
-    own_ctype = "own" if "LC_CTYPE" in command.environ else ""
+    options = (str(command.tell_seconds), "own" if "LC_CTYPE" in command.environ else "")
     return subprocess.Popen(
-        [*argv, own_ctype, *command.argv],
+        [sys.executable, "-I", site, KEEPER, str(life), str(report), *bounds.as_arguments(), *options, *command.argv],
         cwd=command.directory,
         env=dict(command.environ),
         stdin=stdin,

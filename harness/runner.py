@@ -28,6 +28,7 @@ from .watch import Watch
 POLITE_SECONDS = 10.0  # between SIGTERM and SIGKILL for a program that is to go on later, and may save where it is
 SHORT_SECONDS = 0.5  # the same for one that nobody waits for any more
 UNHEARD_SECONDS = 35.0  # after which a keeper that was told to end does not hear us: stopped, or stuck in the kernel
+_TELL_SECONDS = 2.0  # between what the keeper says of the usage of its tree
 _LOOK_SECONDS = 0.25  # how soon a cancelled item is noticed
 
 Ended = Literal["exited", "timed-out", "stopped", "fenced", "not-started", "over-limit", "stalled", "looping"]
@@ -89,7 +90,8 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
     if not pulse(None):
         return Run("fenced", 0.0)
     try:
-        kept = Kept(Command(job.argv, job.directory, job.environ, job.log, job.stdin, job.bounds))
+        tell_seconds = min(_TELL_SECONDS, job.no_progress_seconds / 4)
+        kept = Kept(Command(job.argv, job.directory, job.environ, job.log, job.stdin, job.bounds, tell_seconds))
     except (OSError, ValueError) as error:
         return Run("not-started", time.monotonic() - start, problem=_problem(job, error))
     watch = Watch(job.log, job.directory, job.bounds, _patience(job), job.wait_file)

@@ -17,7 +17,9 @@ from .units import parse_duration
 _MOST_BYTES = 65_536  # of new output are read at a look: the end of it tells enough
 _REMEMBERED_LINES = 1000  # a loop whose round prints more passes for news
 _IDLE_CORES = 0.01  # a runtime that waits for an answer still wakes up now and then
+_LEAST_CPU_SECONDS = 0.02  # two ticks of the kernel's clock
 _CPU_WINDOW_SECONDS = 30.0
+_LONGEST_WAIT_BYTES = 100
 _SLACK_SECONDS = 2.0  # by so much a look may come late without anybody calling it a gap
 _FIRST_SECONDS = 5.0  # until then the worktree is not looked at: most commands are over
 _SELDOM_SECONDS = 300.0  # between looks at the whole worktree when nothing asks for one
@@ -43,7 +45,7 @@ class Watch:
         self._output_at = self._news_at = self._cpu_at = self._change_at = self._wait_until = now
         self._output = _Output(log)
         self._cpu_mark = (now, 0.0)
-        self._wait_mark = 0
+        self._wait_mark = _changed_ns(wait_file)
         self._footprint: Footprint | None = None
         self._footprint_at = now
         self._free_bytes = _free_bytes(worktree)
@@ -96,19 +98,20 @@ class Watch:
 
     def _note_cpu(self, now: float, cpu_seconds: float) -> None:
         since, before = self._cpu_mark
-        if cpu_seconds - before > max(0.1, _IDLE_CORES * (now - since)):
+        if cpu_seconds - before > max(_LEAST_CPU_SECONDS, _IDLE_CORES * (now - since)):
             self._cpu_at, self._cpu_mark = now, (now, cpu_seconds)
         elif now - since > _CPU_WINDOW_SECONDS:
             self._cpu_mark = (now, cpu_seconds)
 
     def _note_wait(self, now: float) -> None:
         """A program may announce that it waits: it writes for how long into the file it was given."""
+        changed = _changed_ns(self._wait_file)
+        if self._wait_file is None or changed in {0, self._wait_mark}:
+            return
+        self._wait_mark = changed
         try:
-            changed = self._wait_file.stat().st_mtime_ns if self._wait_file is not None else 0
-            if changed and changed != self._wait_mark:
-                self._wait_mark = changed
-                text = self._wait_file.read_text(errors="replace")[:100] if self._wait_file is not None else ""
-                self._wait_until = now + parse_duration(text.strip())
+            with self._wait_file.open("rb") as file:
+                self._wait_until = now + parse_duration(file.read(_LONGEST_WAIT_BYTES).decode().strip())
         except (OSError, ValueError):
             return
 
@@ -187,6 +190,13 @@ class _Output:
         if len(self._seen) > _REMEMBERED_LINES:
             self._seen.popitem(last=False)
         return not known
+
+
+def _changed_ns(path: Path | None) -> int:
+    try:
+        return path.stat().st_mtime_ns if path is not None and path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _size(path: Path) -> int:
