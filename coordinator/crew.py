@@ -207,8 +207,9 @@ class Crew:
 
     def _end_leftovers(self, dead: set[str]) -> None:
         """End what dead workers left running: our children now, or nobody's if the worker was not our child."""
-        end_groups(self._project.state, dead)
-        adopted = any(place.process is not None and place.process.is_adopted for place in self if place.name in dead)
+        gone = [place for place in self if place.process is not None and place.name in dead]
+        end_groups(self._project.state, {f"{place.name}.{place.process.pid}" for place in gone if place.process})
+        adopted = any(place.process is not None and place.process.is_adopted for place in gone)
         if not self._strangers:
             end_below(
                 grace_seconds=0.0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import msgspec
@@ -75,10 +75,15 @@ def held(state: StateDirectory, agent: AgentDirectory, bounds: Bounds) -> Iterat
         group.remove()
 
 
-def end_groups(state: StateDirectory, agents: set[str]) -> None:
-    """End and remove the groups that dead workers of these agents left behind, whatever runs there."""
+def end_groups(state: StateDirectory, owners: Collection[str]) -> None:
+    """End and remove the groups that `owners` left behind, whatever runs there.
+
+    An owner is an agent without a worker (`agent-1`), or a dead worker of one (`agent-1.4711`): its place may have
+    another one by now.
+    """
     found = read_containment(state)
     if found is not None and found.base:
         for group in cgroup.groups_below(found.base):
-            if group.path.rpartition("/")[2].partition(".")[0] in agents:
+            agent, pid, _ = f"{group.path.rpartition('/')[2]}..".split(".", 2)
+            if agent in owners or f"{agent}.{pid}" in owners:
                 group.remove()

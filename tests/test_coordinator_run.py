@@ -152,7 +152,7 @@ def test_a_run_that_ends_by_an_error_of_its_own_costs_no_item_an_attempt(tmp_pat
 
 def test_a_program_that_ends_its_worker_has_only_its_attempts_and_takes_no_place_down(tmp_path: Path) -> None:
     project = make_project(tmp_path / "r", "health: {restarts: 1}")
-    add(project, "deadly", "kill $PPID; exec sleep 1000", max_attempts=3)
+    add(project, "deadly", "kill $(cut -d' ' -f4 /proc/$PPID/stat); exec sleep 1000", max_attempts=3)
     add(project, "other")
     with running(project, "--agents", "1", "--drain") as run:
         assert run.wait() == 1, run.output
