@@ -33,10 +33,10 @@ class Containment(msgspec.Struct, frozen=True, omit_defaults=True):
     def describe(self) -> str:
         """Say it in a few words."""
         if not self.base:
-            return "keepers (no control group was delegated)"
+            return "keepers"
         if not self.controllers:
-            return "control groups and keepers"
-        return f"control groups (limits by the kernel: {', '.join(self.controllers)}) and keepers"
+            return "keepers and control groups"
+        return f"keepers and control groups with {', '.join(self.controllers)}"
 
 
 def find_out(state: StateDirectory) -> Containment:
@@ -46,6 +46,14 @@ def find_out(state: StateDirectory) -> Containment:
     with contextlib.suppress(OSError):
         atomic.replace_file(state.containment, msgspec.json.encode(found))
     return found
+
+
+def what_there_is() -> Containment:
+    """Tell what a coordinator that is started here would find out; nothing is changed."""
+    group = cgroup.own_group()
+    if group is None or not cgroup.is_delegated(group):
+        return Containment(boot_id())
+    return Containment(boot_id(), group, cgroup.controllers_of(group))
 
 
 def read_containment(state: StateDirectory) -> Containment | None:

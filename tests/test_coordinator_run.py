@@ -134,6 +134,7 @@ def test_a_run_that_ends_by_an_error_of_its_own_costs_no_item_an_attempt(tmp_pat
         "from parallel_loop.coordinator.coordinator import Coordinator\n"
         "from parallel_loop.harness.project import Project\n"
         "class Broken:\n"
+        "    shows_time = False\n"
         "    def show(self, picture):\n"
         "        if Path(sys.argv[2]).exists():\n"
         "            raise ZeroDivisionError\n"

@@ -6,7 +6,10 @@ from __future__ import annotations
 HEALTH = {
     "starting": ("○", "o", "busy"),
     "well": ("●", "*", "good"),
+    "busy-silent": ("◍", "*", "good"),
     "silent": ("▲", "!", "warn"),
+    "looping": ("▲", "!", "warn"),
+    "over-limit": ("▲", "!", "warn"),
     "dead": ("✗", "x", "bad"),
     "failing": ("✗", "x", "bad"),
     "finishing": ("◐", "-", "busy"),
