@@ -9,8 +9,10 @@ Assumes: the caller is a subreaper and has no other children (see processes.py).
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ from typing import Literal
 from .orders import Orders
 from .processes import end_descendants, exit_descriptor
 
+_log = logging.getLogger(__name__)
 POLITE_SECONDS = 10.0  # between SIGTERM and SIGKILL for a program that has to end before it is done
 LEFTOVER_SECONDS = 1.0  # the same for what a program left running when it ended by itself
 _LOOK_SECONDS = 0.25  # how soon a cancelled item is noticed; also how soon an exit is, without pidfd
@@ -87,6 +90,7 @@ def run(job: Job, orders: Orders, pulse: Callable[[], bool]) -> Run:
         return Run("stopped", 0.0)
     if not pulse():
         return Run("fenced", 0.0)
+    _log.debug("runs %s in %s", shlex.join(job.argv), job.directory, extra={"output": job.log})
     try:
         process = _start(job)
     except (OSError, ValueError) as error:
@@ -100,6 +104,7 @@ def run(job: Job, orders: Orders, pulse: Callable[[], bool]) -> Run:
         end_descendants(LEFTOVER_SECONDS if over else POLITE_SECONDS, meanwhile=pulse)
         process.poll()
         bound_log(job.log)
+    _log.debug("%s after %.1f s, exit code %d", ended, seconds, process.returncode)
     return Run(ended, seconds, process.returncode if ended == "exited" else None)
 
 
