@@ -26,31 +26,38 @@ _PIECE_BYTES = 65_536
 
 
 class Teller(logging.Handler):
-    """Writes every step to `out`, and what a command prints as soon as it is in the command's log."""
+    """Writes every step to `out`, and what a command prints as soon as it is in the command's log.
 
-    def __init__(self, out: TextIO, *, colour: bool) -> None:
+    `tell` shows what else has happened; it is called before every step, so that all stands in the order it came.
+    """
+
+    def __init__(self, out: TextIO, tell: Callable[[], None], *, colour: bool) -> None:
         super().__init__()
         self._out = out
+        self._tell = tell
         self._harmless = Harmless(colour=colour)
         self._log: Path | None = None
         self._offset = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell one step, after all that was printed before it."""
-        self.show_output()
+        """Tell one step, after all that came before it."""
+        self.show()
         self._out.write(f"[{record.module}] {one_line(record.getMessage())}\n")
         self._out.flush()
         log = getattr(record, "output", None)
         if log is not None:
             self._log, self._offset = log, _size(log)
 
-    def show_output(self) -> None:
-        """Write what the command printed since the last time."""
-        if self._log is None:
-            return
-        self._offset = min(self._offset, _size(self._log))  # the middle of an endless one is cut out
+    def show(self) -> None:
+        """Show what the command printed and what happened since the last time."""
+        if self._log is not None:
+            self._show_output(self._log)
+        self._tell()
+
+    def _show_output(self, path: Path) -> None:
+        self._offset = min(self._offset, _size(path))  # the middle of an endless one is cut out
         with suppress(OSError):  # the program removed it, or put something else there
-            descriptor = os.open(self._log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(descriptor, "rb") as log:  # noqa: PTH123 (a descriptor has no path)
                 log.seek(self._offset)
                 while piece := log.read(_PIECE_BYTES):
@@ -61,19 +68,14 @@ class Teller(logging.Handler):
 
 def run_debugging(project: Project, target: str, *, drain: bool, tell: Callable[[], None], colour: bool) -> int:
     """Run the single-agent loop in this process and return the exit code. Raises KeyboardInterrupt for `q` in pdb."""
-    teller = Teller(sys.stdout, colour=colour)
+    teller = Teller(sys.stdout, tell, colour=colour)
     logger = logging.getLogger(__name__.partition(".")[0])
     logger.setLevel(logging.DEBUG)
     logger.addHandler(teller)
     if "PYTHONBREAKPOINT" not in os.environ:
         sys.breakpointhook = _stop_here
-
-    def tell_all() -> None:
-        teller.show_output()
-        tell()
-
     try:
-        return run_alone(project, target, drain=drain, tell=tell_all)
+        return run_alone(project, target, drain=drain, tell=teller.show)
     except bdb.BdbQuit:
         raise KeyboardInterrupt from None
     finally:

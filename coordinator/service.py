@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 
 from ..harness.project import Project
@@ -98,6 +99,8 @@ class Systemd(Manager):
 
     def uninstall(self) -> None:
         self._systemctl("disable", "--now", self.unit)
+        with suppress(ServiceError):  # only a unit that has failed has anything to reset
+            self._systemctl("reset-failed", self.unit)
         self.file.unlink(missing_ok=True)
         self._systemctl("daemon-reload")
 
