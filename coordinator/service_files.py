@@ -49,6 +49,8 @@ class Service:
         """Return the systemd unit. Raises ServiceError for a path that no unit can hold."""
         start = [self.python, "-X", "faulthandler", "-P", "-m", "parallel_loop.coordinator"]
         start += ["--repo", str(self.root), "run"]
+        if set(self.python) & set("\"'\\"):  # which systemd refuses in the name of a program, not in an argument
+            start = ["/bin/sh", "-c", 'exec "$@"', "sh", *start]
         return _UNIT.format(
             description=_literal(self.root.name),
             # The colon: a dollar sign in a path is no variable.
