@@ -311,3 +311,20 @@ def test_each_kind_of_machine_has_its_manager(root: Path, monkeypatch: pytest.Mo
     assert isinstance(find_manager(project), Systemd if sys.platform == "linux" else Launchd)
     on_macos(monkeypatch)
     assert isinstance(find_manager(project), Launchd)
+
+
+# --- make -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_make_speaks_to_the_service_where_one_is_installed(tmp_path: Path, fake: Fake, installed: bool) -> None:
+    told = fake("parallel-loop", f'case "$*" in *service*) exit {int(not installed)};; esac')
+    for action in ("start", "stop", "restart", "status"):
+        subprocess.run(
+            ["make", "-s", "-o", ".venv/installed", f"agents-{action}", "REPO=a b", f"BIN={tmp_path}/fakes"],
+            cwd=Path(__file__).parent.parent,
+            check=True,
+        )
+    asked = [call.removeprefix("--repo a b ") for call in told()]
+    by = "service " if installed else ""
+    assert [call for call in asked if call != "service status"] == [f"{by}start", f"{by}stop", f"{by}restart", "status"]
