@@ -24,14 +24,17 @@ _OURS = LANDING_BRANCH.partition("/")[0]
 
 
 class Lines:
-    """Shows one line for each change, for a terminal log or a file."""
+    """Shows one line for each change, for a terminal log or a file.
+
+    `log` is where those of a coordinator in the background go; it is kept from growing for ever.
+    """
 
     shows_time = False
 
     def __init__(self, events: Path, out: TextIO, log: Path | None = None) -> None:
         self._tail = EventTail(events, from_end=True)
         self._out = out
-        self._log = log if log is not None and _leads_to(out, log) else None
+        self._log = log
 
     def show(self, picture: Snapshot | None = None) -> None:  # noqa: ARG002 (a display may need it)
         """Print what happened since the last call."""
@@ -45,14 +48,6 @@ class Lines:
             os.close(nowhere)
         if self._log is not None and lines:
             bound_log(self._log)
-
-
-def _leads_to(stream: TextIO, path: Path) -> bool:
-    """Whether `stream` is that file: then it is ours, and we keep it from growing for ever; what else it is, is not."""
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except (OSError, ValueError):
-        return False
 
 
 def find_target(project: Project) -> str:
