@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from ..harness.project import Project
 from ..queue import atomic
 from .service_files import USE_START, Service, ServiceError
+
+_LOOK_SECONDS = 0.2
 
 
 class Manager(ABC):
@@ -165,9 +168,13 @@ class Launchd(Manager):
         self.file.unlink(missing_ok=True)
 
     def do(self, verb: str) -> None:
-        self._call(
-            *{"start": ("kickstart",), "stop": ("kill", "SIGTERM"), "restart": ("kickstart", "-k")}[verb], self._target
-        )
+        running = "pid" in self.state()
+        if verb != "start" and running:
+            self._call("kill", "SIGTERM", self._target)  # `kickstart -k` would not wait for the work in hand
+        while verb == "restart" and "pid" in self.state():
+            time.sleep(_LOOK_SECONDS)
+        if verb != "stop":
+            self._call("kickstart", self._target)
 
     def state(self) -> dict[str, str]:
         found = re.findall(r"^\s*(state|pid|last exit code) = (.*)$", self._call("print", self._target), re.MULTILINE)

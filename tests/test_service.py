@@ -279,11 +279,13 @@ def test_install_and_uninstall_by_launchd(
     root: Path, home: Path, cli: CommandLine, fake: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     on_macos(monkeypatch)
-    loaded = tmp_path / "loaded"
+    loaded, runs = tmp_path / "loaded", tmp_path / "runs"
     told = fake(
         "launchctl",
-        f'case "$1" in bootstrap) touch {loaded};; bootout) rm {loaded};; '
-        f'print) test -e {loaded} || exit 113; printf "\\tstate = running\\n\\tpid = 42\\n\\t\\tstate = 1\\n";; esac',
+        f'case "$1" in bootstrap) touch {loaded} {runs};; bootout) rm {loaded};; '
+        f"kill) rm {runs};; kickstart) touch {runs};; "
+        f'print) test -e {loaded} || exit 113; printf "\\tstate = running\\n"; '
+        f'test ! -e {runs} || printf "\\tpid = 42\\n\\t\\tstate = 1\\n";; esac',
     )
     label = a_service(root).name
     file = home / "Library/LaunchAgents" / f"{label}.plist"
@@ -292,15 +294,14 @@ def test_install_and_uninstall_by_launchd(
     assert cli("service", "install").code == 0
     assert plistlib.loads(file.read_bytes())["Label"] == label
     assert cli("service", "status").out == f"{file}\nstate: running\npid: 42\n"
-    for action in ("install", "stop", "restart", "start", "uninstall"):
+    for action in ("install", "restart", "stop", "stop", "start", "uninstall"):
         assert cli("service", action).code == 0
     assert not file.exists()
     assert [call for call in told() if not call.startswith("print")] == [
         f"bootstrap gui/{os.getuid()} {file}",
-        f"bootout {target}",
-        f"bootstrap gui/{os.getuid()} {file}",
+        *(f"bootout {target}", f"bootstrap gui/{os.getuid()} {file}"),
+        *(f"kill SIGTERM {target}", f"kickstart {target}"),
         f"kill SIGTERM {target}",
-        f"kickstart -k {target}",
         f"kickstart {target}",
         f"bootout {target}",
     ]
