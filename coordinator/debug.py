@@ -41,9 +41,10 @@ class Teller(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell one step, after all that came before it."""
-        self.show()
-        self._out.write(f"[{record.module}] {one_line(record.getMessage())}\n")
-        self._out.flush()
+        with suppress(OSError):  # nobody reads any more (`| head`): no fault of what is told of
+            self.show()
+            self._out.write(f"[{record.module}] {one_line(record.getMessage())}\n")
+            self._out.flush()
         log = getattr(record, "output", None)
         if log is not None:
             self._log, self._offset = log, _size(log)

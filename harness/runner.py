@@ -104,7 +104,7 @@ def run(job: Job, orders: Orders, pulse: Callable[[], bool]) -> Run:
         end_descendants(LEFTOVER_SECONDS if over else POLITE_SECONDS, meanwhile=pulse)
         process.poll()
         bound_log(job.log)
-    _log.debug("%s after %.1f s, exit code %d", ended, seconds, process.returncode)
+    _log.debug("%s after %.1f s, exit code %s", ended, seconds, process.returncode)
     return Run(ended, seconds, process.returncode if ended == "exited" else None)
 
 

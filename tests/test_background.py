@@ -161,7 +161,9 @@ def test_start_returns_when_it_is_up_and_the_terminal_may_go(project: Project) -
     process = psutil.Process(pid)
     assert (os.getsid(pid), process.terminal()) == (pid, None)
     eventually(lambda: states(project) == {"spy": "done"}, PATIENCE_SECONDS)
-    for child in process.children(recursive=True):
+    children = process.children()
+    assert len(children) == 3
+    for child in children:
         assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(child.environ())
     stopped = call(project.root, "stop", "--wait")
     assert (stopped.code, read_holder(project.state.coordinator_lock)) == (0, None)
