@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills fuzz torture large power fencing filesystems bench bench-size clean
+.PHONY: demo test check format coverage kills fuzz torture large power fencing filesystems bench bench-size clean \
+    service agents-start agents-stop agents-restart agents-status
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -73,6 +74,21 @@ bench-size: $(VENV)/installed
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
+
+# The unit of `parallel-loop service`, in a real systemd that has nothing but namespaces of its own (root, Linux).
+service: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -P tests/support/user_systemd.py
+
+# The coordinator of the repository REPO, in the background: by its service where one is installed.
+REPO ?= .
+AGENTS = $(BIN)/parallel-loop --repo '$(REPO)'
+
+agents-start agents-stop agents-restart: agents-%: $(VENV)/installed
+	@if $(AGENTS) service status >/dev/null 2>&1; then $(AGENTS) service $*; else $(AGENTS) $*; fi
+
+agents-status: $(VENV)/installed
+	@$(AGENTS) service status 2>/dev/null || true
+	@$(AGENTS) status
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
 from parallel_loop.coordinator.crew import is_place_taken
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
+from parallel_loop.coordinator.notify import Notifier
 from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
@@ -51,12 +52,14 @@ class LoopOrders(Orders):
             self.stopping = self.stopping or wanted.ending == "stop"
 
 
-def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], None]) -> int:
+def run_alone(
+    project: Project, target: str, *, drain: bool, tell: Callable[[], None], notifier: Notifier | None = None
+) -> int:
     """Work until told to end, or with `drain` until nothing is left to do; return the exit code.
 
-    `tell` is called often; it shows a person what happened since.
+    `tell` is called often; it shows a person what happened since. `notifier` is told when we are up.
     """
-    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
+    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity(), drain=drain)
     try:
         write_wanted(project.state, Wanted(agents=1))
         orders = LoopOrders(project, tell)
@@ -66,7 +69,7 @@ def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], 
         heal(project.queue, project.retry)
         survey.refresh()
         failed_before = failed_items(survey)
-        _loop(project, target, orders, survey, drain=drain)
+        _loop(project, target, orders, survey, drain=drain, notifier=notifier or Notifier())
         survey.refresh()
         if orders.stopping:
             return 130
@@ -76,9 +79,10 @@ def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], 
         lock.close()
 
 
-def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drain: bool) -> None:
+def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drain: bool, notifier: Notifier) -> None:
     lander = Lander(project, target, orders)
     worker = Worker(project, _AGENT, target, orders)
+    notifier.ready("1 agent up, in this process", watched=False)  # this one waits for git, however long that takes
     watch = BellWatch(project.queue.bell)
     heal_at = time.monotonic() + _HEAL_SECONDS
     try:

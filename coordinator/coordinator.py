@@ -29,7 +29,9 @@ from .control import Ending, Wanted, read_wanted, write_wanted
 from .crew import Crew
 from .lifecycle import Event, PlaceState, has_worker
 from .lock import CoordinatorLock
+from .notify import Notifier
 from .place import Place
+from .readiness import describe_readiness
 from .signals import Signals
 from .status import StatusWriter
 
@@ -55,10 +57,21 @@ class Display(Protocol):
 class Coordinator:
     """One run of the coordinator."""
 
-    def __init__(self, project: Project, target: str, *, agents: int, drain: bool, display: Display) -> None:
+    def __init__(
+        self,
+        project: Project,
+        target: str,
+        *,
+        agents: int | None,
+        drain: bool,
+        display: Display,
+        notifier: Notifier | None = None,
+    ) -> None:
         self._project = project
+        self._agents = agents
         self._drain = drain
-        self._wanted = Wanted(agents)
+        self._wanted = Wanted(agents or project.config.agents)
+        self._notifier = notifier or Notifier()
         self._signals = Signals()
         self._ending: Ending = ""
         self._stuck = False
@@ -80,7 +93,7 @@ class Coordinator:
         """
         state = self._project.state
         state.create()
-        lock = CoordinatorLock(state.coordinator_lock, *own_identity())
+        lock = CoordinatorLock(state.coordinator_lock, *own_identity(), agents=self._agents, drain=self._drain)
         try:
             with self._signals, contextlib.closing(BellWatch(self._project.queue.bell)) as watch:
                 try:
@@ -133,6 +146,7 @@ class Coordinator:
         """Wait for something to happen, look at everything, and do what follows."""
         planned_seconds, bell = self._plan_to_wait(watch)
         ended = self._signals.wait(planned_seconds, [*bell, *self._crew.descriptors()])
+        self._notifier.alive()
         watch.drain()
         try:
             heard = self._project.queue.bell.heard()
@@ -149,6 +163,8 @@ class Coordinator:
                 self._status.publish(self._crew, self._wanted, self._ending, news=rang)
                 now = time.monotonic()
                 self._not_before = now + min(_LONGEST_SECONDS, _SHARE * (now - self._last_turn))
+            if self._notifier.is_awaited and not self._ending:
+                self._tell_if_ready()
         except OSError as error:  # no descriptors, no room: what was not done is found again by the next look
             self._heard, self._not_before = b"", 0.0
             if str(error) != self._hindrance:
@@ -162,7 +178,7 @@ class Coordinator:
         Right after a look at the queue, the bell does not wake us: a thousand additions are not a thousand turns.
         """
         now = time.monotonic()
-        moment = self._crew.next_look(paused=self._wanted.paused)
+        moment = min(self._crew.next_look(paused=self._wanted.paused), self._notifier.due)
         if now < self._not_before:
             return max(0.0, min(moment, self._not_before, now + _BUSY_SECONDS) - now), ()
         look_at = self._status.due if self._heard == self._project.queue.bell.heard() else now
@@ -213,6 +229,7 @@ class Coordinator:
             self._wanted = msgspec.structs.replace(self._wanted, ending=self._ending)
             write_wanted(self._project.state, self._wanted)  # who asks for something else is told that it ends
             self._project.state.record_event("finishing" if asked == 1 else "stopping")
+            self._notifier.stopping("takes no more, finishes the work in hand" if asked == 1 else "stops the programs")
 
     def _is_drained(self) -> bool:
         """Nothing is left to do as of the last look, and nothing happened since."""
@@ -240,6 +257,14 @@ class Coordinator:
         owes = handing_over or self._counts["landing"] > 0 or not (lander.ended_well or has_worker(lander.state))
         ending = "" if owes and self._ending == "finish" else self._ending
         self._want(lander, ending, wanted=True, may_start=True)
+
+    def _tell_if_ready(self) -> None:
+        """Say that we are up when that can be seen from outside, and something can be said of every worker."""
+        status = describe_readiness([place for place in self._crew.agents if self._is_wanted(place)])
+        if status is not None:
+            self._status.publish(self._crew, self._wanted, self._ending, news=True)
+            if self._status.is_published:
+                self._notifier.ready(status)
 
     def _is_wanted(self, place: Place) -> bool:
         number = place.name.rpartition("-")[2]

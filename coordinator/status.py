@@ -48,6 +48,7 @@ class StatusWriter:
         self._containment: str | None = None
         self._started = time.monotonic()
         self.due = 0.0  # when the next snapshot is, in monotonic seconds
+        self.is_published = False
         self._usage_due = 0.0
         self._rss_bytes: int | None = None
         self._cpu_percent: float | None = None
@@ -79,6 +80,7 @@ class StatusWriter:
         picture = aggregate.build(self._project, self._survey, agents, coordinator)
         with contextlib.suppress(OSError):  # a full disk: readers see that the file is old
             atomic.replace_file(self._project.state.status, snapshot.encode(picture) + b"\n")
+            self.is_published = True
         with contextlib.suppress(OSError):  # a terminal that was closed: the run goes on
             self._display.show(picture)
 

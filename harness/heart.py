@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ from .state import AgentDirectory, Heartbeat
 from .tree import look_at
 from .watch import Watch
 
+_log = logging.getLogger(__name__)
 _LONGEST_SECONDS = 1800.0  # three times what one git command may take; what takes longer hangs
 
 
@@ -64,6 +66,7 @@ class Heart:
 
     def tell(self, state: str, **details: object) -> None:
         """Say that the worker is in `state` from now on; `details` are further fields of the heartbeat."""
+        _log.debug("%s: %s", self._beat.agent, state)
         with self._lock:
             self._seen = None
             self._write(msgspec.structs.replace(self._beat, state=state, since=utc_now(), **details))

@@ -9,7 +9,9 @@ Assumes: the caller is a subreaper and has no children that must outlive a keepe
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from .tree import end_below
 from .units import format_duration, format_size
 from .watch import Watch
 
+_log = logging.getLogger(__name__)
 POLITE_SECONDS = 10.0  # between SIGTERM and SIGKILL for a program that is to go on later, and may save where it is
 SHORT_SECONDS = 0.5  # the same for one that nobody waits for any more
 UNHEARD_SECONDS = 35.0  # after which a keeper that was told to end does not hear us: stopped, or stuck in the kernel
@@ -89,6 +92,7 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
         return Run("stopped", 0.0)
     if not pulse(None):
         return Run("fenced", 0.0)
+    _log.debug("runs %s in %s", shlex.join(job.argv), job.directory, extra={"output": job.log})
     try:
         tell_seconds = min(_TELL_SECONDS, job.no_progress_seconds / 4)
         kept = Kept(Command(job.argv, job.directory, job.environ, job.log, job.stdin, job.bounds, tell_seconds))
@@ -103,6 +107,7 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
     finally:
         kept.close()
         bound_log(job.log)
+    _log.debug("%s after %.1f s, exit code %s", ended, seconds, kept.returncode)
     if kept.refusal is not None:
         return Run("not-started", seconds, problem=_problem(job, kept.refusal))
     if watch.excess is not None:  # however it looked when it ended: the kernel, too, ends what is over a limit

@@ -36,6 +36,7 @@ class StateDirectory:
         self.status = root / "status.json"
         self.wanted = root / "wanted.json"
         self.coordinator_lock = root / "coordinator.lock"
+        self.coordinator_log = root / "coordinator.log"
         self.worktrees_lock = root / "worktrees.lock"
         self.landing_lock = root / "landing.lock"
         self.containment = root / "containment.json"

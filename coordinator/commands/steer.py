@@ -34,7 +34,7 @@ def stop(caller: Caller, now: bool, wait: bool) -> None:
     what = "stops its programs, gives their items back" if now else "takes no more items, finishes the work in hand"
     click.echo(f"the coordinator (pid {holder.pid}) {what} and ends")
     if wait:
-        _wait_for_end(project, holder)
+        wait_for_end(project, holder)
 
 
 @click.command(short_help="Take no more items until `resume`")
@@ -79,7 +79,8 @@ def scale(caller: Caller, agents: int) -> None:
     click.echo(f"the coordinator (pid {holder.pid}) now wants {agents} {'agent' if agents == 1 else 'agents'}")
 
 
-def _wait_for_end(project: Project, holder: Holder) -> None:
+def wait_for_end(project: Project, holder: Holder) -> None:
+    """Return when this coordinator has ended, however long that takes."""
     while True:
         found = read_holder(project.state.coordinator_lock)
         if found is None or found.pid != holder.pid:
