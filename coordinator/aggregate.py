@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ..harness.pause_file import PauseFile
 from ..harness.project import Project
 from ..harness.state import Heartbeat, living_worker
 from ..queue import atomic
@@ -95,6 +96,7 @@ def agent_status(beat: Heartbeat, *, health: model.Health) -> AgentStatus:
         progress_age_seconds=None if beat.progress is None else round(max(0.0, now - beat.progress), 1),
         done=beat.done,
         failed=beat.failed,
+        note=beat.why,
     )
 
 
@@ -114,7 +116,7 @@ def build(
         agents=tuple(agent for agent in agents if agent.name != LANDER),
         queue=QueueCounts(**counts),
         totals=_totals(survey, counts),
-        attention=attention(entries, survey, agents, target),
+        attention=attention(entries, survey, agents, target, PauseFile(project).in_force().values()),
         target=_target_status(target),
         recent=tuple(recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )

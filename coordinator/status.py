@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _PUBLISH_SECONDS = 1.0
 _IDLE_SECONDS = 3.0  # the same while nobody works; not so seldom that status.json counts as old
 _USAGE_SECONDS = 10.0  # adding up a tree of processes costs more than all the rest
+_AT_REST = {"idle", "held"}  # what a worker says that runs no program
 _HEALTH: dict[PlaceState, snapshot.Health] = {
     PlaceState.FINISHING: "finishing",
     PlaceState.STOPPING: "finishing",
@@ -64,7 +65,7 @@ class StatusWriter:
         state = aggregate.coordinator_state(wanted.paused, ending)
         agents = [self._agent(place) for place in places if place.state is not PlaceState.VACANT]
         # A claim does not ring: who was idle when the bell rang may be at work a moment later.
-        idle = not news and not self._display.shows_time and all(agent.state == "idle" for agent in agents)
+        idle = not news and not self._display.shows_time and all(agent.state in _AT_REST for agent in agents)
         self.due = now + (_IDLE_SECONDS if idle else _PUBLISH_SECONDS)
         self._write(agents, self._coordinator(state, wanted.agents))
 
@@ -106,7 +107,7 @@ class StatusWriter:
         return msgspec.structs.replace(
             status,
             restarts=place.restarts,
-            note=place.note if health in {"dead", "failing"} else None,
+            note=place.note if health in {"dead", "failing"} else status.note,
             rss_bytes=usage[1].rss_bytes if usage else None,
             cpu_percent=self._cpu_percent.get(pid) if pid is not None else None,
         )
@@ -121,7 +122,7 @@ class StatusWriter:
         before, self._usage = self._usage, {}
         for pid in (*beats, self._holder.pid):
             beat = beats.get(pid)  # who is idle runs no program: finding its children costs the most
-            found = usage_of_tree(pid, alone=pid == self._holder.pid or (beat is not None and beat.state == "idle"))
+            found = usage_of_tree(pid, alone=pid == self._holder.pid or (beat is not None and beat.state in _AT_REST))
             if found is None:
                 continue
             self._usage[pid] = (now, found)

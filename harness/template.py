@@ -54,6 +54,9 @@ target: {target}
 # What one attempt may use; 100% is one processor core. This version enforces `time` alone.
 #limits: {{time: 1h, memory: 4GB, cpu: 100%, processes: 500}}
 
+# What must be free before another attempt starts; until then the agents are held. 0: no matter how much.
+#floors: {{memory: 256MB, disk: 500MB}}
+
 # A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long (or without progress: not
 # enforced in this version), and its place is given up after so many deaths in a row.
 #health: {{heartbeat: 5s, silent: 120s, no_progress: 20m, restarts: 5}}

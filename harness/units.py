@@ -84,6 +84,12 @@ def format_duration(seconds: float) -> str:
     return f"{hours // 24}d {hours % 24:02d}h"
 
 
+def format_size(size_bytes: int) -> str:
+    """Return a size as a person writes it: `512 MB`, `1.2 GB`; powers of 1000."""
+    megabytes = size_bytes / 1e6
+    return f"{megabytes:.0f} MB" if megabytes < 999.5 else f"{megabytes / 1000:.1f} GB"
+
+
 def _duration(value: object) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not 0 <= value < math.inf:  # also refuses nan, which compares as false
