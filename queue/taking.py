@@ -66,7 +66,7 @@ class Taker:
         self._passes_over = passes_over
         while True:
             self._listen()
-            hint = self._view.first(self._attempt)
+            hint = self._view.first(self._attempt, self._full_roles)
             if hint is None:
                 return None
             try:
@@ -115,7 +115,7 @@ class Taker:
         key = (hint.id, hint.number)
         if key in self._held:  # linking our marker there again would look like winning again
             return Answer.GONE
-        if hint.role in self._full_roles or self._is_passed_over(hint):
+        if self._passes_over is not None and self._is_passed_over(hint, self._passes_over):
             return Answer.SKIP
         if hint.number > 1 and not self._queue.chain.allows_claim(hint.id, hint.number):
             return Answer.GONE  # a power cut kept the hint and lost the record before it
@@ -140,27 +140,24 @@ class Taker:
             self._places[key] = place
         return Answer.TAKEN
 
-    def _is_passed_over(self, hint: Hint) -> bool:
-        if self._passes_over is None:
-            return False
-
+    def _is_passed_over(self, hint: Hint, passes_over: PassesOver) -> bool:
         def read() -> Item | None:
             try:
                 return self._queue.chain.read_named_item(hint.id)
             except Unreadable:  # who claims it sets it aside
                 return None
 
-        return self._passes_over(hint.id, read)
+        return passes_over(hint.id, read)
 
     def _enter(self, hint: Hint) -> Place | None:
-        """Take a place of the item's role; a full one is asked for once in each `take`."""
+        """Take a place of the item's role; from one that is full on, the role is passed over in this `take`."""
         queue = self._queue
         place = enter(queue.layout.wip, hint.role, self._wip[hint.role], queue.chain.is_claim_open)
         if place is None:
             self._full_roles.add(hint.role)
             return None
         try:
-            place.occupy(hint.id, hint.number)
+            place.occupy(hint.id, hint.number, self._marker.owner.name)
         except BaseException:
             place.leave()
             raise
