@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from parallel_loop.harness import pause_file
+from parallel_loop.harness import pause_file, pauses
+from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.outcome import Evidence
 from parallel_loop.harness.pause_file import PauseFile
 from parallel_loop.harness.pauses import Resumed, State, TrialBegun
@@ -24,6 +25,7 @@ from parallel_loop.queue.chain import Chain
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
+from parallel_loop.queue.watching import BellWatch
 from support.forks import Crew, Line
 from support.harness import make_workshop, spare_others
 from support.queues import Clock
@@ -367,8 +369,27 @@ def test_a_missing_program_costs_three_items_an_attempt_and_once_installed_does_
     assert [event for event in told if event.startswith("program")] == ["program-paused", "program-resumed"]
 
 
+def test_an_idle_worker_plans_to_wake_for_the_next_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = f"health: {{heartbeat: 1h, silent: 2h}}\nprograms: {{mine: {{argv: [{tmp_path}/none]}}}}\n"
+    shop = make_workshop(tmp_path / "r", config)
+    planned: list[float] = []
+    monkeypatch.setattr(Orders, "wait_for_ring", lambda _orders, _watch, seconds: planned.append(seconds))
+    monkeypatch.setattr(pauses, "_FIRST_SECONDS", 7.0)
+    pause(shop.project).taker.close()
+    with (
+        contextlib.closing(shop.worker()) as worker,
+        contextlib.closing(BellWatch(shop.project.queue.bell)) as watch,
+    ):
+        assert not worker.work_once()
+        worker.wait(watch)
+        PauseFile(shop.project).change(Resumed("mine"))
+        assert not worker.work_once()
+        worker.wait(watch)
+    assert 0 < planned[0] <= 7 < planned[1]
+
+
 @pytest.mark.parametrize(
-    ("setup", "argv", "pauses"),
+    ("setup", "argv", "is_paused"),
     [
         ("true", "sh, -c, 'echo no $$; exit 3'", True),
         ("echo broken; false", "'true'", True),
@@ -376,7 +397,7 @@ def test_a_missing_program_costs_three_items_an_attempt_and_once_installed_does_
     ],
 )
 def test_what_fails_alike_whatever_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setup: str, argv: str, pauses: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setup: str, argv: str, is_paused: bool
 ) -> None:
     become_subreaper()
     spare_others(monkeypatch)
@@ -385,7 +406,7 @@ def test_what_fails_alike_whatever_it_is(
     for name in "abcd":
         shop.add(name, prompt="do it", max_attempts=1)
     with contextlib.closing(shop.worker()) as worker:
-        assert [worker.work_once() for _ in range(4)] == [True, True, True, not pauses]
+        assert [worker.work_once() for _ in range(4)] == [True, True, True, not is_paused]
     state: State = PauseFile(shop.project).look()
-    assert [one.last.said.split()[0] for one in state] == ([{"true": "no"}.get(setup, "broken")] if pauses else [])
-    assert any(True for one in state if one.until) == pauses
+    assert [one.last.said.split()[0] for one in state] == ([{"true": "no"}.get(setup, "broken")] if is_paused else [])
+    assert any(True for one in state if one.until) == is_paused
