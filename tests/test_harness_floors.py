@@ -139,6 +139,9 @@ def test_nothing_is_claimed_under_a_floor_and_it_goes_on_by_itself(
         return looked[-1] * MB
 
     orders = Orders()
+    planned: list[float] = []
+    wait = orders.wait_for_ring
+    monkeypatch.setattr(orders, "wait_for_ring", lambda on, seconds: planned.append(seconds) or wait(on, seconds))
     with (
         contextlib.closing(shop.worker(orders=orders)) as worker,
         contextlib.closing(BellWatch(shop.project.queue.bell)) as watch,
@@ -157,6 +160,7 @@ def test_nothing_is_claimed_under_a_floor_and_it_goes_on_by_itself(
         while not worker.work_once():
             assert (beat(shop).since, beat(shop).why) == (since, said), "told once"
             worker.wait(watch)  # nothing rings: it looks again by itself
+        assert max(planned) <= 0.02
         assert looked[:13] == [899] * 12 + [900]
         assert shop.last("one").kind == "landing"
         assert not worker.work_once()

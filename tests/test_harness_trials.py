@@ -16,7 +16,7 @@ from parallel_loop.harness import pause_file, pauses
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.outcome import Evidence
 from parallel_loop.harness.pause_file import PauseFile
-from parallel_loop.harness.pauses import Resumed, State, TrialBegun
+from parallel_loop.harness.pauses import Event, Resumed, State, TrialBegun
 from parallel_loop.harness.processes import become_subreaper
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.runner import Run
@@ -24,7 +24,7 @@ from parallel_loop.harness.trials import Trials
 from parallel_loop.queue.chain import Chain
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
-from parallel_loop.queue.taking import Claim, Taker
+from parallel_loop.queue.taking import Claim, PassesOver, Taker
 from parallel_loop.queue.watching import BellWatch
 from support.forks import Crew, Line
 from support.harness import make_workshop, spare_others
@@ -50,13 +50,15 @@ class Stand:
         claim = self.take()
         return claim and claim.item.id
 
-    def end(self, claim: Claim, outcome: str = "failed", said: str = "sh: no", **fields: object) -> Record | None:
-        """End the attempt as one that lasted a second and ended with exit code 1."""
+    def end(
+        self, claim: Claim, outcome: str = "failed", said: str = "sh: no", seconds: float = 1.0, **fields: object
+    ) -> Record | None:
+        """End the attempt as one whose program ran for a second and ended with exit code 1, if it failed."""
         at = self.project.queue.now()
-        code = 0 if outcome == "done" else 1
+        code = 0 if outcome in {"done", "check-failed"} else 1
         kind = "done" if outcome == "done" else "released"
         run = Run("exited", 1.0, code)
-        evidence = Evidence(at, "agent-1", claim.started_at, 1.0, "b", "l", run=run, output=said)
+        evidence = Evidence(at, "agent-1", claim.started_at, seconds, "b", "l", run=run, output=said)
         record = Record(**({"kind": kind, "at": at, "outcome": outcome} | fields))
         settled = self.trials.settle(claim.item, record, evidence)
         assert settled is not None
@@ -175,6 +177,38 @@ def test_what_was_begun_before_the_pause_costs_nothing_if_it_only_says_the_same(
     late.end(claims[2], "done")
     assert PauseFile(project).look() == ()
     late.taker.close()
+
+
+@pytest.mark.parametrize(("outcome", "is_paused"), [("failed", True), ("check-failed", False)])
+def test_what_prepares_an_attempt_may_take_long_and_a_check_that_does_is_no_quick_failure(
+    project: Project, outcome: str, is_paused: bool
+) -> None:
+    add_all(project, "a", "b", "c")
+    stand = Stand(project)
+    for _ in range(3):
+        claim = stand.take()
+        assert claim is not None
+        stand.end(claim, outcome, seconds=99.0, not_before="2099-01-01T00:00:00.000000Z")
+    assert (PauseFile(project).in_force() != {}) == is_paused
+    stand.taker.close()
+
+
+@pytest.mark.parametrize(("meanwhile", "taken"), [(TrialBegun("mine"), None), (Resumed("mine"), "a")])
+def test_who_finds_that_another_was_first_believes_the_file(
+    project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch, meanwhile: Event, taken: str | None
+) -> None:
+    stand = pause(project)
+    add_all(project, "a")
+    clock.advance(60)
+    take = stand.taker.take
+
+    def overtaken(*given: PassesOver) -> Claim | None:
+        PauseFile(project).change(meanwhile)
+        return take(*given)
+
+    monkeypatch.setattr(stand.taker, "take", overtaken)
+    assert stand.taken() == taken
+    stand.taker.close()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,18 @@ def test_an_item_of_a_full_role_is_passed_over_for_the_next(queue) -> None:
     assert other.take().item.id == "b2"
 
 
+def test_who_passes_over_a_full_role_hides_its_items_from_nobody(queue) -> None:
+    queue.add([an_item(name, role="builder", priority=0) for name in ("h0", "h1")])
+    queue.add([an_item("e0"), an_item("e1"), an_item("b1", role="builder"), an_item("f0"), an_item("f1")])
+    one, other, third, fourth = (make_taker(queue, f"agent-{index}", LIMIT) for index in range(4))
+    holding = one.take()
+    assert [taker.take().item.id for taker in (third, fourth, other)] == ["e0", "e1", "f0"]
+    end(queue, one, holding)
+    end(queue, one, one.take())
+    assert third.take().item.id == "b1", "e1 is lost to it, so it looks how far the others have come"
+    assert third.lost_links == 1
+
+
 def test_a_role_without_a_limit_has_none(queue) -> None:
     queue.add([an_item(f"i{index}", role="tester") for index in range(5)])
     taker = make_taker(queue, wip=LIMIT)
