@@ -22,7 +22,7 @@ from .project import Project
 from .settings import SHELL
 from .wording import one_line
 
-_MOST_SHOWN = 120
+_SHOWN_BEGIN, _SHOWN_END = 120, 79  # characters of a long line: what went wrong may stand at its end
 _SAYS_NOTHING = frozenset({"interrupted", "limited"})  # of the program; nor does what costs the item no attempt
 
 
@@ -115,11 +115,11 @@ class Trials:
             key=key,
             config=configuration_of(program, config),
             program=program,
-            command=one_line(item.command or "")[:_MOST_SHOWN] if program == SHELL else "",
+            command=_shortened(item.command or "") if program == SHELL else "",
             outcome=record.outcome or "",
             exit_code=run.returncode if run is not None else None,
             end=alike(said, item.id),
-            said=one_line(last_line(said))[:_MOST_SHOWN],
+            said=_shortened(last_line(said)),
             item=item.id,
             # What prepares an attempt may take minutes; it is the program that fails within seconds.
             seconds=run.seconds if run is not None and not run.ok else evidence.seconds,
@@ -133,3 +133,8 @@ class Trials:
         with contextlib.suppress(OSError):
             return self._file.change(event)[0]
         return None
+
+
+def _shortened(text: str) -> str:
+    fits = len(text) <= _SHOWN_BEGIN + _SHOWN_END
+    return one_line(text if fits else f"{text[:_SHOWN_BEGIN]}…{text[-_SHOWN_END:]}")

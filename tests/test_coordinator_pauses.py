@@ -58,7 +58,7 @@ def test_a_drain_ends_with_1_and_says_so_when_only_items_of_a_paused_program_are
         assert "paused: agent: 3 attempts failed alike within seconds (not-started): the program could" in run.output
         (need,) = run.snapshot().attention
     assert need.why.startswith("the program agent is paused (the next trial is at ")
-    assert f"{tmp_path}/agent does not exist" in need.why
+    assert "(not-started): the program could not be started: " in need.why
     assert need.next == "parallel-loop resume agent"
     assert states(project) == dict.fromkeys("abc", "delayed") | {"d": "ready", "e": "ready", "other": "done"}
     call(project, "doctor", "--json")

@@ -265,6 +265,19 @@ def test_who_is_killed_in_a_trial_keeps_nobody_waiting_for_ever(project: Project
     stand.taker.close()
 
 
+def test_of_a_long_last_line_both_ends_are_kept(project: Project) -> None:
+    add_all(project, "a")
+    stand = Stand(project)
+    claim = stand.take()
+    assert claim is not None
+    stand.end(claim, said=f"Traceback:\nbegin {'x' * 999}\x1b end\n\n")
+    (trouble,) = PauseFile(project).look()
+    assert trouble.last.said.startswith("begin xxx")
+    assert trouble.last.said.endswith("\\x1b end")
+    assert len(trouble.last.said) < 210
+    stand.taker.close()
+
+
 def test_of_a_command_line_only_the_same_is_paused_and_resumed_with_all_of_the_shell(
     project: Project, clock: Clock
 ) -> None:
