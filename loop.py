@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from parallel_loop.coordinator.aggregate import failed_items
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
@@ -17,9 +18,12 @@ from parallel_loop.coordinator.crew import is_place_taken
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.coordinator.notify import Notifier
+from parallel_loop.coordinator.paused_work import PausedWork
 from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
+from parallel_loop.harness.pause_file import PauseFile
+from parallel_loop.harness.pauses import RunBegun
 from parallel_loop.harness.processes import end_marked
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.worker import Worker
@@ -30,6 +34,7 @@ from parallel_loop.queue.watching import BellWatch
 
 _AGENT = "agent-1"
 _HEAL_SECONDS = 10.0  # who adds an item can be killed before its hint is made
+_HEAL_WHILE_HELD_SECONDS = 60.0  # the same where what is ready may wait for a paused program, or for room
 
 
 class LoopOrders(Orders):
@@ -69,43 +74,59 @@ def run_alone(
         heal(project.queue, project.retry)
         survey.refresh()
         failed_before = failed_items(survey)
-        _loop(project, target, orders, survey, drain=drain, notifier=notifier or Notifier())
+        with suppress(OSError):
+            PauseFile(project).change(RunBegun())
+        stuck = _loop(project, target, orders, survey, drain=drain, notifier=notifier or Notifier())
         survey.refresh()
         if orders.stopping:
             return 130
-        return 1 if failed_items(survey) - failed_before else 0
+        return 1 if stuck or failed_items(survey) - failed_before else 0
     finally:
         tell()
         lock.close()
 
 
-def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drain: bool, notifier: Notifier) -> None:
+def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drain: bool, notifier: Notifier) -> bool:
+    """Work until told to end, or until nothing is left; True when what is left waits for paused programs."""
     lander = Lander(project, target, orders)
     worker = Worker(project, _AGENT, target, orders)
     notifier.ready("1 agent up, in this process", watched=False)  # this one waits for git, however long that takes
     watch = BellWatch(project.queue.bell)
-    heal_at = time.monotonic() + _HEAL_SECONDS
+    paused_work = PausedWork(project, survey)
+    worked_at = time.monotonic()
     try:
         while not orders.finishing:
             worked = worker.work_once()
             lander.land_all()
             if worked:
-                heal_at = time.monotonic() + _HEAL_SECONDS
+                worked_at = time.monotonic()
                 continue
             if drain:
                 survey.refresh()
                 if survey.is_drained():
-                    return
+                    return False
+                if _is_stuck(project, paused_work):
+                    return True
+            held = paused_work.is_there or worker.is_held
+            heal_at = worked_at + (_HEAL_WHILE_HELD_SECONDS if held else _HEAL_SECONDS)
             if time.monotonic() >= heal_at:
-                heal_at = time.monotonic() + _HEAL_SECONDS
+                worked_at = time.monotonic()
                 if not orders.paused:
                     _heal_what_is_overlooked(project, survey)
-            worker.wait(watch, min(lander.seconds_until_look, heal_at - time.monotonic()))
+            worker.wait(watch, min(lander.seconds_until_look, max(0.0, heal_at - time.monotonic())))
         lander.land_all()
+        return False
     finally:
         watch.close()
         worker.close()
         lander.close()
+
+
+def _is_stuck(project: Project, paused_work: PausedWork) -> bool:
+    why = paused_work.why_stuck()
+    if why is not None:
+        project.state.record_event("finishing", why=why)
+    return why is not None
 
 
 def _heal_what_is_overlooked(project: Project, survey: Survey) -> None:

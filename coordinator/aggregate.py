@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ..harness.pause_file import PauseFile
 from ..harness.project import Project
 from ..harness.state import Heartbeat, living_worker
 from ..queue import atomic
@@ -97,6 +98,7 @@ def agent_status(beat: Heartbeat, *, health: model.Health) -> AgentStatus:
         failed=beat.failed,
         rss_bytes=beat.rss_bytes,
         cpu_percent=beat.cpu_percent,
+        note=beat.why,
     )
 
 
@@ -116,7 +118,7 @@ def build(
         agents=tuple(agent for agent in agents if agent.name != LANDER),
         queue=QueueCounts(**counts),
         totals=_totals(survey, counts),
-        attention=attention(entries, survey, agents, target),
+        attention=attention(entries, survey, agents, target, PauseFile(project).in_force().values()),
         target=_target_status(target),
         recent=tuple(recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )

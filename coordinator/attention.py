@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..harness.pause_file import what, why
+from ..harness.pauses import Trouble
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
+from .drawing.moments import clock
 from .snapshot import AgentStatus, Attention
 from .target_report import TargetReport
 
@@ -23,10 +26,14 @@ def attention(
     survey: Survey,
     agents: Iterable[AgentStatus],
     target: TargetReport | None,
+    pauses: Iterable[Trouble] = (),
 ) -> tuple[Attention, ...]:
     """Return what needs a person, the most urgent first."""
+    agents = tuple(agents)
     found = [
         *_obstacles(agents, target),
+        *_held(agents),
+        *map(_paused, pauses),
         *(_question(entry) for entry, state in entries if state == "waiting"),
         *(_failure(entry) for entry, state in entries if state == "failed"),
         *(_damage(damage) for damage in survey.damage),
@@ -48,6 +55,21 @@ def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> It
                 why=f"{agent.name} was given up: {agent.note or 'its workers died too often'}",
                 next=f"parallel-loop logs {agent.name} --worker",
             )
+
+
+def _held(agents: Iterable[AgentStatus]) -> Iterator[Attention]:
+    """Say once what keeps agents from beginning another attempt, however many it keeps."""
+    held = [agent for agent in agents if agent.state == "held"]
+    if held:
+        names = ", ".join(agent.name for agent in held)
+        said = f"no attempt is begun until there is room again ({held[0].note}); then it goes on by itself: {names}"
+        yield Attention(item=None, why=said, next="parallel-loop doctor")
+
+
+def _paused(pause: Trouble) -> Attention:
+    trial = "a trial is under way" if pause.trial else f"the next trial is at {clock(pause.until)[:5]}"
+    said = f"{what(pause)} is paused ({trial}): {why(pause)}. Its items stay ready; mend it, then let it go on"
+    return Attention(item=None, why=said, next=f"parallel-loop resume {pause.last.program}")
 
 
 def _question(entry: Entry) -> Attention:

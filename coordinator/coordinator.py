@@ -19,6 +19,8 @@ import msgspec
 
 from ..harness.containment import find_out
 from ..harness.identity import own_identity
+from ..harness.pause_file import PauseFile
+from ..harness.pauses import RunBegun
 from ..harness.project import Project
 from ..queue.records import State
 from ..queue.survey import Survey
@@ -30,6 +32,7 @@ from .crew import Crew
 from .lifecycle import Event, PlaceState, has_worker
 from .lock import CoordinatorLock
 from .notify import Notifier
+from .paused_work import PausedWork
 from .place import Place
 from .readiness import describe_readiness
 from .signals import Signals
@@ -41,6 +44,7 @@ _SLACK_SECONDS = 0.4  # by so much a turn may come late, or last, without anybod
 _SHARE = 50  # looking at the queue and publishing take a fiftieth of the time at most: a large queue waits longer
 _LONGEST_SECONDS = 3.0  # but never so seldom that status.json counts as old
 _OVERLOOKED_SECONDS = 5.0  # an idle worker needs milliseconds to take what is ready
+_OVERLOOKED_WHILE_HELD_SECONDS = 60.0  # the same where it may wait for a paused program, or for room
 _STAGES: tuple[Ending, ...] = ("", "finish", "stop")
 _TO_DO: tuple[State, ...] = ("ready", "delayed", "working")
 
@@ -74,10 +78,11 @@ class Coordinator:
         self._notifier = notifier or Notifier()
         self._signals = Signals()
         self._ending: Ending = ""
-        self._stuck = False
+        self._stuck: str | None = None
         self._crew = Crew(project, target)
         self._survey = Survey(project.queue)
         self._counts = self._survey.counts()
+        self._paused_work = PausedWork(project, self._survey)
         self._failed_before: set[str] = set()
         self._status = StatusWriter(project, self._survey, display)
         self._heard = b""
@@ -114,6 +119,8 @@ class Coordinator:
         self._project.state.record_event("running", pid=lock.holder.pid)
         self._crew.begin()
         contained = find_out(self._project.state)  # after the leftovers of an earlier run were ended in its groups
+        with contextlib.suppress(OSError):
+            PauseFile(self._project).change(RunBegun())
         self._survey.refresh()
         self._failed_before = failed_items(self._survey)
         self._status.begin(lock.holder, contained.describe())
@@ -128,7 +135,7 @@ class Coordinator:
     def _exit_code(self) -> int:
         if self._ending == "stop":
             return 130
-        return 1 if self._stuck or failed_items(self._survey) - self._failed_before else 0
+        return 1 if self._stuck is not None or failed_items(self._survey) - self._failed_before else 0
 
     def _leave(self) -> None:
         if self._crew.at_work:  # something went wrong here, which is to cost no item an attempt
@@ -215,20 +222,25 @@ class Coordinator:
         now = time.monotonic()
         if not self._counts["ready"] or self._counts["working"] or self._wanted.paused or self._ending:
             self._busy_at = now
-        elif now - self._busy_at > _OVERLOOKED_SECONDS:
+        elif now - self._busy_at > self._overlooked_seconds():
             self._crew.heal()
             self._busy_at = now
+
+    def _overlooked_seconds(self) -> float:
+        beats = (place.heartbeat() for place in self._crew.agents)
+        held = self._paused_work.is_there or any(beat is not None and beat.state == "held" for beat in beats)
+        return _OVERLOOKED_WHILE_HELD_SECONDS if held else _OVERLOOKED_SECONDS
 
     def _decide_ending(self) -> None:
         asked = max(self._signals.stage, _STAGES.index(self._wanted.ending))
         if asked == 0 and self._drain and self._ending == "":
-            self._stuck = self._is_stuck()
-            asked = int(self._stuck or self._is_drained())
+            self._stuck = self._why_stuck()
+            asked = int(self._stuck is not None or self._is_drained())
         if asked > _STAGES.index(self._ending):
             self._ending = _STAGES[asked]
             self._wanted = msgspec.structs.replace(self._wanted, ending=self._ending)
             write_wanted(self._project.state, self._wanted)  # who asks for something else is told that it ends
-            self._project.state.record_event("finishing" if asked == 1 else "stopping")
+            self._project.state.record_event("finishing" if asked == 1 else "stopping", why=self._stuck)
             self._notifier.stopping("takes no more, finishes the work in hand" if asked == 1 else "stops the programs")
 
     def _is_drained(self) -> bool:
@@ -236,13 +248,18 @@ class Coordinator:
         left = self._counts["landing"] or any(self._counts[state] for state in _TO_DO)
         return not left and self._heard == self._project.queue.bell.heard()
 
-    def _is_stuck(self) -> bool:
-        """Work is left, and every place that could do it was given up."""
+    def _why_stuck(self) -> str | None:
+        """Say why what is left cannot be done: what runs it is paused, or every place that could do it was given up."""
+        paused = self._paused_work.why_stuck()
+        if paused is not None:
+            return paused
         wanted = [place.state for place in self._crew.agents if self._is_wanted(place)]
         lander_failing = self._crew.lander.state is PlaceState.FAILING
         if wanted and set(wanted) == {PlaceState.FAILING}:
-            return lander_failing or not self._counts["landing"]
-        return lander_failing and self._counts["landing"] > 0 and not any(self._counts[state] for state in _TO_DO)
+            stuck = lander_failing or not self._counts["landing"]
+        else:
+            stuck = lander_failing and self._counts["landing"] > 0 and not any(map(self._counts.get, _TO_DO))
+        return "every place that could do what is left was given up" if stuck else None
 
     def _compare(self) -> None:
         """Tell every place what is wanted of it."""

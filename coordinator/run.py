@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ..harness.logs import bound_log
 from ..harness.project import Project
-from ..harness.runner import bound_log
 from ..harness.settings import ConfigError
 from ..queue import probe
 from ..worktrees.git import require_git

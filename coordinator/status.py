@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _PUBLISH_SECONDS = 1.0
 _IDLE_SECONDS = 3.0  # the same while nobody works; not so seldom that status.json counts as old
 _USAGE_SECONDS = 10.0
+_AT_REST = {"idle", "held"}  # what a worker says that runs no program
 _HEALTH: dict[PlaceState, snapshot.Health] = {
     PlaceState.FINISHING: "finishing",
     PlaceState.STOPPING: "finishing",
@@ -68,7 +69,7 @@ class StatusWriter:
         state = aggregate.coordinator_state(wanted.paused, ending)
         agents = [self._agent(place) for place in places if place.state is not PlaceState.VACANT]
         # A claim does not ring: who was idle when the bell rang may be at work a moment later.
-        idle = not news and not self._display.shows_time and all(agent.state == "idle" for agent in agents)
+        idle = not news and not self._display.shows_time and all(agent.state in _AT_REST for agent in agents)
         self.due = now + (_IDLE_SECONDS if idle else _PUBLISH_SECONDS)
         self._write(agents, self._coordinator(state, wanted.agents))
 
@@ -110,7 +111,7 @@ class StatusWriter:
         return msgspec.structs.replace(
             status,
             restarts=place.restarts,
-            note=place.note if health in {"dead", "failing"} else None,
+            note=place.note if health in {"dead", "failing"} else status.note,
         )
 
     def _measure(self) -> None:

@@ -67,6 +67,11 @@ class Attempt:
         self._note(at=project.queue.now(), seconds=time.monotonic() - self._start, unasked=unasked)
         return judge(self._evidence, self._claim.entry, project.retry, project.config.land)
 
+    @property
+    def evidence(self) -> Evidence:
+        """What is known of the attempt; all of it once it is made."""
+        return self._evidence
+
     def _note(self, **evidence: Any) -> None:
         self._evidence = replace(self._evidence, **evidence)
 

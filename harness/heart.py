@@ -75,6 +75,7 @@ class Heart:
         """Say that the worker has no item in hand, and count what came of the last one."""
         self.tell(
             "idle",
+            why=None,
             item=None,
             attempt=None,
             role=None,

@@ -131,12 +131,11 @@ class Kept:
     def close(self) -> None:
         """Let go of it; if it still runs, because something went wrong here, all of it is ended at once."""
         os.close(self._life)
-        if not self.is_gone:
-            deadline = time.monotonic() + _UNHEARD_SECONDS
-            while not self.is_gone and time.monotonic() < deadline:
-                select.select([self.descriptor], (), (), _LOOK_SECONDS)
-                self.hear()
-            if not self.is_gone:
+        deadline = time.monotonic() + _UNHEARD_SECONDS
+        while not self.is_gone:
+            select.select([self.descriptor], (), (), _LOOK_SECONDS)
+            self.hear()
+            if time.monotonic() > deadline:
                 self.kill()
         os.close(self.descriptor)
 

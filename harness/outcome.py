@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from ..queue.records import Entry, Record
 from ..queue.retry import RetryPolicy
 from .runner import Run
@@ -53,6 +55,11 @@ def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) 
         return _record(evidence, "waiting", "asked", evidence.question)
     failure = _program_failure(run) or _check_failure(evidence)
     return _failure(evidence, entry, policy, *failure) if failure else _success(evidence, land)
+
+
+def at_no_cost(failure: Record) -> Record:
+    """Return `failure` as one that says nothing about its item, which is takable again at once."""
+    return msgspec.structs.replace(failure, kind="released", counted=False, not_before=None)
 
 
 def _interruption(evidence: Evidence) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ from ..queue.retry import RetryPolicy
 from ..queue.store import Queue
 from ..worktrees.discovery import find_root
 from .config import Config, load_config
+from .floors import Room, want_of_room
 from .state import CONFIG_NAME, DIRECTORY, StateDirectory
 
 
@@ -48,6 +49,16 @@ class Project:
     def wip(self) -> dict[str, int]:
         """Return the limit of each role that has one."""
         return {name: role.wip for name, role in self.config.roles.items() if role.wip is not None}
+
+    @property
+    def want_of_room(self) -> Room | None:
+        """Return what there is too little of to start another attempt, None when there is enough of everything."""
+        return want_of_room(self.config.floors, self.folders)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Return the folders whose disk must have room, by what they are for."""
+        return {"worktrees": self.worktrees, "state": self.state.root}
 
     @property
     def worktrees(self) -> Path:

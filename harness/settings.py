@@ -102,6 +102,13 @@ class Health(Struct, frozen=True):
     restarts: Annotated[int, read.whole(1, 1000)] = 5
 
 
+class Floors(Struct, frozen=True):
+    """How much memory and disk must be free before a new attempt starts; 0 for no matter how much."""
+
+    memory_bytes: Annotated[int, read.size_or_zero] = field(default=256_000_000, name="memory")
+    disk_bytes: Annotated[int, read.size_or_zero] = field(default=500_000_000, name="disk")
+
+
 class Config(Struct, frozen=True):
     """The whole configuration; a default for every key."""
 
@@ -118,6 +125,7 @@ class Config(Struct, frozen=True):
     retry: Annotated[Retry, read.section(Retry)] = Retry()
     limits: Annotated[Limits, read.section(Limits)] = Limits()
     health: Annotated[Health, read.section(Health)] = Health()
+    floors: Annotated[Floors, read.section(Floors)] = Floors()
     worktrees: Annotated[str, read.text] = ".parallel-loop/worktrees"
     source: str = "parallel-loop.yaml"  # where it was read from, for messages
 

@@ -35,6 +35,8 @@ class StateDirectory:
         self.events = root / "events.jsonl"
         self.status = root / "status.json"
         self.wanted = root / "wanted.json"
+        self.pauses = root / "pauses.json"
+        self.pauses_lock = root / "pauses.lock"
         self.coordinator_lock = root / "coordinator.lock"
         self.coordinator_log = root / "coordinator.log"
         self.worktrees_lock = root / "worktrees.lock"
@@ -114,7 +116,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     boot: str
     at: str
     beat: float
-    state: str = "idle"  # starting, idle, preparing, working, checking, ending
+    state: str = "idle"  # starting, idle, held, preparing, working, checking, ending
+    why: str | None = None  # of `held`: what keeps it from taking an item
     item: str | None = None
     attempt: int | None = None
     role: str | None = None

@@ -54,6 +54,9 @@ target: {target}
 # What one attempt may use, with all that it starts; 100% of `cpu` is one core, without it there is no ceiling.
 #limits: {{time: 1h, memory: 4GB, cpu: 100%, processes: 500, worktree: 20GB}}
 
+# What must be free before another attempt starts; until then the agents are held. 0: no matter how much.
+#floors: {{memory: 256MB, disk: 500MB}}
+
 # A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long, and its place is given up
 # after so many deaths in a row. A program is stopped when for `no_progress` it neither prints nor computes nor writes.
 #health: {{heartbeat: 5s, silent: 120s, no_progress: 20m, restarts: 5}}

@@ -22,6 +22,7 @@ from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
 from .attempt import NO_FAULT_OF_THE_PROGRAM, Attempt
 from .child import hold_for_life, serve
+from .floors import Room
 from .heart import Heart
 from .identity import own_identity
 from .orders import Orders
@@ -30,10 +31,12 @@ from .processes import end_marked
 from .project import Project
 from .shortage import once_there_is_room
 from .tree import become_subreaper
+from .trials import Trials
 from .workplace import Workplace
 
 _ROOM_SECONDS = 1.0  # how soon it is noticed that a disk is not full any more
 _BREATH_SECONDS = 5.0  # between attempts that found no room; so the queue is not churned through
+_HELD_SECONDS = 5.0  # between looks whether there is memory and disk enough to start an attempt again
 _LOOK_AGAIN_SECONDS = 30.0  # after which an idle worker trusts no earlier listing: a ring of the bell can be lost
 
 
@@ -57,6 +60,8 @@ class Worker:
             self._place.worktree()
         self._look_again_at = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
+        self._trials = Trials(project)
+        self._held_by: Room | None = None
         self._heart.rest()
 
     def run(self) -> None:
@@ -74,19 +79,26 @@ class Worker:
             self._taker.look_again()
             self._look_again_at = now + _LOOK_AGAIN_SECONDS
             return
-        due = math.inf if self._orders.paused else seconds_until(self._taker.next_due, self._project.queue.now())
+        due = math.inf if self._orders.paused else self._seconds_until_due()
         seconds = min(at_most_seconds, due, self._heart.seconds_until_beat, self._look_again_at - now)
         self._orders.wait_for_ring(watch, seconds)
 
+    def _seconds_until_due(self) -> float:
+        if self._held_by is not None:
+            return _HELD_SECONDS
+        due = seconds_until(self._taker.next_due, self._project.queue.now())
+        return min(due, self._trials.seconds_until_due)
+
     def work_once(self) -> bool:
         """Make one attempt at the first item that can be taken; False when there is none, or none is wanted."""
-        if self._orders.paused or self._orders.finishing:
+        if self._orders.finishing or self._lacks_room() or self._orders.paused:
             return False
-        claim = self._taker.take()
+        claim = self._trials.take(self._taker)
         if claim is None:
             return False
         self._tell_event("claimed", claim, None)
-        record = Attempt(self._place, self._taker, claim).make()
+        attempt = Attempt(self._place, self._taker, claim)
+        record = self._trials.settle(claim.item, attempt.make(), attempt.evidence)
         if record is None or not self._record(claim, record):
             self._abandon(claim)
             return True
@@ -96,6 +108,21 @@ class Worker:
         if record.outcome == NO_ROOM:
             self._orders.wait(_BREATH_SECONDS)
         return True
+
+    @property
+    def is_held(self) -> bool:
+        """Whether there was too little memory or disk for another attempt at the last look."""
+        return self._held_by is not None
+
+    def _lacks_room(self) -> bool:
+        """Look whether there is memory and disk enough for another attempt; if not, say so in the heartbeat."""
+        short = self._project.want_of_room
+        before, self._held_by = self._held_by, short
+        if short is not None and (before is None or before.what != short.what):  # not at each change of the amount
+            self._heart.tell("held", why=short.describe())
+        elif short is None and before is not None:
+            self._heart.rest()
+        return short is not None
 
     def _record(self, claim: Claim, record: Record) -> bool:
         """End the claim with `record`, waiting for room on the disk if need be; False when it is not ours any more.

@@ -36,6 +36,7 @@ roles:
 retry: {attempts: 5, first: 1s, factor: 1.5, max: 1m}
 limits: {time: 30m, memory: 1GiB, cpu: 200%, processes: 50, worktree: 1GB}
 health: {heartbeat: 1s, silent: 10s, no_progress: 1h, restarts: 2}
+floors: {memory: 0, disk: 1GB}
 worktrees: ../checkouts
 """
 
@@ -85,6 +86,7 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
     assert structs.astuple(config.retry) == (5, 1.0, 1.5, 60.0)
     assert structs.astuple(config.limits) == (1800.0, 2**30, 2.0, 50, 10**9)
     assert structs.astuple(config.health) == (1.0, 10.0, 3600.0, 2)
+    assert structs.astuple(config.floors) == (0, 10**9)
     assert config.worktrees == "../checkouts"
 
 
@@ -100,9 +102,9 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("é" * 500_001, "larger than 1,000,000 bytes; a YAML document here must be smaller"),
         ("land: auto\nagnets: 3", "2: agnets: unknown key; did you mean `agents`?"),
         ("retry: {tries: 3}", "1: retry.tries: unknown key; known here: attempts, first, factor, max"),
-        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, worktrees"),
+        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees"),
         ("retry:\n  firsts: 3", "2: retry.firsts: unknown key; did you mean `first`?"),
-        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, worktrees"),
+        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees"),
         ("parallel_mode: yes", "1: parallel_mode: must be true or false, not 'yes'"),
         ("agents: 0", "1: agents: must be a whole number from 1 to 64, not 0"),
         ("agents: 65", "1: agents: must be a whole number from 1 to 64, not 65"),
@@ -153,6 +155,9 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("limits: {memory: 2G}", "1: limits.memory: '2G' is not a size; write for example 512MB, 2GB or 1GiB"),
         ("limits: {cpu: 0%}", "1: limits.cpu: must be at least 1%, not '0%'"),
         ("limits: {time: -1}", "1: limits.time: -1 is not a duration; write for example 90s, 20m, 1h30m or 500ms"),
+        ("floors: {memory: 512}", "1: floors.memory: must be at least 1MB, not 512"),
+        ("floors: {disk: false}", "1: floors.disk: false is not a size; write for example 512MB, 2GB or 1GiB"),
+        ("floors: {dsk: 1GB}", "1: floors.dsk: unknown key; did you mean `disk`?"),
         ("health: {silent: 5s}", "1: health.silent: must be longer than `health.heartbeat`, or every worker counts as hung"),
         ("worktrees: .", "1: worktrees: is the repository itself or inside `.git`; name a folder of its own, such as .parallel-loop/worktrees"),
         ("worktrees: .git/trees", "1: worktrees: is the repository itself or inside `.git`; name a folder of its own, such as .parallel-loop/worktrees"),
