@@ -23,7 +23,7 @@ from .settings import SHELL
 from .wording import one_line
 
 _SHOWN_BEGIN, _SHOWN_END = 120, 79  # characters of a long line: what went wrong may stand at its end
-_SAYS_NOTHING = frozenset({"interrupted", "limited", "over-limit"})  # of the program; nor does what costs the item no attempt
+_SAYS_NOTHING = frozenset({"interrupted", "limited", "over-limit"})  # of the program; nor does what costs no attempt
 
 
 class Trials:
