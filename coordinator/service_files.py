@@ -65,7 +65,7 @@ class Service:
 
     def plist(self, log: Path) -> bytes:
         """Return the launchd property list. Raises ServiceError for a path that no list can hold."""
-        arguments = [self.python, "-P", "-m", "parallel_loop.coordinator.kept", str(self.root)]
+        arguments = [self.python, "-P", "-m", "parallel_loop.coordinator.service_entry", str(self.root)]
         for text in (*arguments, self.path):
             _refuse_unwritable(text)
         return plistlib.dumps(
@@ -75,7 +75,7 @@ class Service:
                 "WorkingDirectory": str(self.root),
                 "EnvironmentVariables": {"PATH": self.path},
                 "RunAtLoad": True,
-                "KeepAlive": {"SuccessfulExit": False},  # `kept` says which ends are no failures
+                "KeepAlive": {"SuccessfulExit": False},  # service_entry.py says which ends are no failures
                 "ThrottleInterval": 30,
                 "ExitTimeOut": self.stop_seconds,
                 "StandardOutPath": str(log),
@@ -129,6 +129,7 @@ ExecStart={start}
 ExecReload=/bin/kill -HUP $MAINPID
 WorkingDirectory={directory}
 Environment={path}
+Environment=PARALLEL_LOOP_DELEGATED=1
 TimeoutStartSec=5min
 WatchdogSec={watchdog_seconds}
 Restart=on-failure
@@ -138,7 +139,7 @@ SuccessExitStatus={ended}
 RestartPreventExitStatus={not_mended}
 # Stopping lets the work in hand finish, for at most so long; `parallel-loop stop --now` ends it at once. Only the
 # coordinator is asked (mixed): it tells the workers. What is left when it has ended is killed.
-KillMode=mixed
+KillMode=process
 TimeoutStopSec={stop_seconds}
 # The coordinator gives every attempt a group of its own; one that uses up its memory must not take the others along.
 Delegate=yes

@@ -14,6 +14,7 @@ import os
 import time
 import zlib
 
+DELEGATED = "PARALLEL_LOOP_DELEGATED"  # in the environment of who was started by systemd with Delegate=yes
 CONTROLLERS = ("memory", "pids", "cpu")
 _PERIOD_MICROSECONDS = 100_000
 _EMPTY_SECONDS = 5.0
@@ -115,7 +116,8 @@ def is_delegated(path: str) -> bool:
     """Tell whether we may make groups below `path`: it was given to us, and is not a manager's own to change.
 
     A group with a writable folder may still belong to somebody: root could write everywhere. What systemd delegates
-    is marked, or owned by the user it was delegated to; the top of a tree of groups has nobody above it.
+    is owned by the user it was delegated to, or marked, not always in the file system: our own service and scope say
+    it in the environment. Without systemd, nobody manages what we may write.
     """
     try:
         writable = os.access(path, os.W_OK) and os.access(f"{path}/cgroup.procs", os.W_OK)
@@ -124,7 +126,7 @@ def is_delegated(path: str) -> bool:
         return False
     if not writable:
         return False
-    if owner != 0 or not os.path.exists("/run/systemd/system"):  # noqa: PTH110
+    if owner != 0 or DELEGATED in os.environ or not os.path.exists("/run/systemd/system"):  # noqa: PTH110
         return True
     return any(_has_mark(path, name) for name in ("user.delegate", "trusted.delegate"))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.coordinator import kept
+from parallel_loop.coordinator import service_entry
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.coordinator.service import Launchd, Systemd, find_manager
 from parallel_loop.coordinator.service_files import Service, ServiceError
@@ -89,7 +89,7 @@ def test_a_path_that_no_file_can_hold_is_refused(root: str, kind: str) -> None:
 def test_the_property_list_restarts_failures_only() -> None:
     service = a_service("/a b & <c>")
     listed = plistlib.loads(service.plist(Path("/log")))
-    assert listed["ProgramArguments"][-2:] == ["parallel_loop.coordinator.kept", "/a b & <c>"]
+    assert listed["ProgramArguments"][-2:] == ["parallel_loop.coordinator.service_entry", "/a b & <c>"]
     assert (listed["KeepAlive"], listed["EnvironmentVariables"]) == (
         {"SuccessfulExit": False},
         {"PATH": "/usr/bin:/bin"},
@@ -100,8 +100,8 @@ def test_the_property_list_restarts_failures_only() -> None:
 def test_launchd_sees_a_failure_only_where_another_start_may_help(
     monkeypatch: pytest.MonkeyPatch, code: int, seen: int
 ) -> None:
-    monkeypatch.setattr(kept, "main", lambda argv: code if argv == ["--repo", "/r", "run"] else 99)
-    assert kept.run_kept("/r") == seen
+    monkeypatch.setattr(service_entry, "main", lambda argv: code if argv == ["--repo", "/r", "run"] else 99)
+    assert service_entry.run_kept("/r") == seen
 
 
 def test_no_two_repositories_share_a_name() -> None:

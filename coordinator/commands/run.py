@@ -35,11 +35,17 @@ def run(caller: Caller, agents: int | None, drain: bool, as_json: bool, debug: b
     Exit codes: 0 ended as asked; 1 ended with items failed, or drained but for those of paused programs; 3 another
     coordinator runs here; 130 stopped by the second Ctrl-C.
     """
+    from ..background import run_options
     from ..notify import Notifier
     from ..run import Wishes, run_command
+    from ..scope import enter_scope
 
     if debug and (agents is not None or as_json):
         raise WrongUsage("--debug runs one agent and shows what it does; leave --agents and --json out")
+    if not debug:
+        options = [*run_options(agents, drain), *(["--json"] if as_json else [])]
+        general = [*(["--no-color"] if caller.no_color else []), "--repo", str(caller.start())]
+        enter_scope(os.environ, [*general, "run", *options])
     notifier = Notifier.take(os.environ)  # before anything copies the environment
     wishes = Wishes(agents, drain, as_json, debug, caller.no_color)
     return run_command(caller.project(), wishes, notifier)

@@ -19,9 +19,10 @@ import psutil
 
 from parallel_loop.coordinator.lock import read_holder
 from parallel_loop.coordinator.service import Systemd
+from parallel_loop.harness.containment import read_containment
 from parallel_loop.harness.project import Project
 from support.cli import call
-from support.runs import LANDER, PATIENCE_SECONDS, WORKER, add, make_project, states
+from support.runs import LANDER, PATIENCE_SECONDS, WORKER, add, kinds, make_project, states
 from support.waiting import eventually
 
 _SYSTEMD = "/lib/systemd/systemd"
@@ -118,12 +119,32 @@ def is_up_and_spoken_to(kept: Kept) -> None:
 
 
 def is_started_again_when_killed(kept: Kept) -> None:
-    """Killed, it takes its workers along, and is started again."""
-    before, workers = kept.pid(), kept.others()
+    """Killed, it is started again, and watches the worker that goes on; the item lands in its first attempt."""
+    go = kept.project.root.parent / "go-on"
+    add(kept.project, "long", f"touch {go}.up; until test -e {go}; do sleep 0.02; done; echo x > long")
+    eventually(Path(f"{go}.up").exists, PATIENCE_SECONDS)
+    before = kept.pid()
     os.kill(before, signal.SIGKILL)
-    eventually(lambda: not any(worker.is_running() for worker in workers), PATIENCE_SECONDS)
     kept.until("NRestarts", "1")
     assert kept.pid() != before
+    go.touch()
+    eventually(lambda: states(kept.project) == {"long": "done"}, PATIENCE_SECONDS)
+    assert kinds(kept.project, "long") == ["claimed", "landing", "done"]
+
+
+def is_held_in_control_groups(kept: Kept) -> None:
+    """What an attempt starts is in a control group of its own; so it is in a run by hand, which enters a scope."""
+    holder = read_holder(kept.project.state.coordinator_lock)
+    assert holder is not None
+    found = read_containment(kept.project.state)
+    assert found is not None
+    assert f"/{kept.unit}/parallel-loop-" in found.base, found
+    kept.call("stop", "--wait")
+    add(kept.project, "looks", "cat /proc/self/cgroup > groups")
+    argv = [sys.executable, "-P", "-m", "parallel_loop.coordinator", "--repo", str(kept.project.root), "run", "--drain"]
+    subprocess.run(argv, check=True)
+    assert ".scope/parallel-loop-" in (kept.project.root / "groups").read_text()
+    kept.call("service", "start")
 
 
 def is_started_again_when_it_hangs(kept: Kept) -> None:
@@ -150,7 +171,7 @@ def finishes_the_work_in_hand_when_stopped(kept: Kept) -> None:
     kept.until("ActiveState", "deactivating")
     go.touch()
     kept.until("ActiveState", "inactive")
-    assert (kept.show("Result"), states(kept.project)) == ("success", {"slow": "done"})
+    assert (kept.show("Result"), states(kept.project)["slow"]) == ("success", "done")
 
 
 def stays_stopped_when_stopped_now(kept: Kept) -> None:
@@ -182,6 +203,7 @@ def is_gone_when_uninstalled(kept: Kept) -> None:
 TRIALS = (
     is_up_and_spoken_to,
     is_started_again_when_killed,
+    is_held_in_control_groups,
     is_started_again_when_it_hangs,
     finishes_the_work_in_hand_when_stopped,
     stays_stopped_when_stopped_now,

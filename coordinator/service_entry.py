@@ -1,7 +1,7 @@
 """`run` for launchd, which takes every exit code but 0 for a failure, and starts again what failed.
 
-`python -m parallel_loop.coordinator.kept ROOT` ends with 0 where the coordinator ended as it was asked to, or where
-another start would end in the same way; what was wrong is in the log.
+`python -m parallel_loop.coordinator.service_entry ROOT` ends with 0 where the coordinator ended as it was asked to, or
+where another start would end in the same way; what was wrong is in the log.
 """
 
 from __future__ import annotations
