@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from parallel_loop.coordinator.aggregate import failed_items
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
-from parallel_loop.coordinator.crew import is_place_taken
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
+from parallel_loop.coordinator.machine import is_place_taken
 from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders

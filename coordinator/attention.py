@@ -23,9 +23,11 @@ def attention(
     survey: Survey,
     agents: Iterable[AgentStatus],
     target: TargetReport | None,
+    calls: Iterable[Attention] = (),
 ) -> tuple[Attention, ...]:
-    """Return what needs a person, the most urgent first."""
+    """Return what needs a person, the most urgent first; `calls` are those of the coordinator itself."""
     found = [
+        *calls,
         *_obstacles(agents, target),
         *(_question(entry) for entry, state in entries if state == "waiting"),
         *(_failure(entry) for entry, state in entries if state == "failed"),
@@ -47,6 +49,7 @@ def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> It
                 item=None,
                 why=f"{agent.name} was given up: {agent.note or 'its workers died too often'}",
                 next=f"parallel-loop logs {agent.name} --worker",
+                lines=agent.last_lines,
             )
 
 

@@ -11,7 +11,6 @@ the disk) delays a turn and does not end the run.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -28,8 +27,9 @@ from .control import Ending, Wanted, read_wanted, write_wanted
 from .crew import Crew
 from .lifecycle import Event, PlaceState, has_worker
 from .lock import CoordinatorLock
+from .machine import Machine
 from .place import Place
-from .signals import Signals
+from .reloading import Reloading
 from .status import StatusWriter
 
 _BREATH_SECONDS = 0.2  # after a turn that the machine hindered; what woke us may be there still
@@ -54,22 +54,34 @@ class Display(Protocol):
 class Coordinator:
     """One run of the coordinator."""
 
-    def __init__(self, project: Project, target: str, *, agents: int, drain: bool, display: Display) -> None:
+    def __init__(
+        self,
+        project: Project,
+        target: str,
+        *,
+        agents: int | None,
+        drain: bool,
+        display: Display,
+        machine: Machine | None = None,
+    ) -> None:
+        """Prepare a run with `agents`, or as many as the configuration says, where that is None."""
         self._project = project
+        self._machine = machine or Machine()
         self._drain = drain
-        self._wanted = Wanted(agents)
-        self._signals = Signals()
+        self._wanted = Wanted(agents or project.config.agents)
+        self._reloading = Reloading(project, target, _agents_fixed_by(agents, project))
+        self._signals = self._machine.signals()
         self._ending: Ending = ""
         self._stuck = False
-        self._crew = Crew(project, target)
+        self._crew = Crew(project, target, self._machine)
         self._survey = Survey(project.queue)
         self._counts = self._survey.counts()
         self._failed_before: set[str] = set()
-        self._status = StatusWriter(project, self._survey, display)
+        self._status = StatusWriter(project, self._survey, display, self._reloading, self._machine.monotonic)
         self._heard = b""
         self._not_before = 0.0
-        self._busy_at = time.monotonic()
-        self._last_turn = time.monotonic()
+        self._busy_at = self._machine.monotonic()
+        self._last_turn = self._machine.monotonic()
         self._hindrance = ""
 
     def run(self) -> int:
@@ -98,6 +110,7 @@ class Coordinator:
 
     def _begin(self, lock: CoordinatorLock) -> None:
         self._project.state.record_event("running", pid=lock.holder.pid)
+        self._reloading.begin()
         self._crew.begin()
         self._survey.refresh()
         self._failed_before = failed_items(self._survey)
@@ -137,6 +150,7 @@ class Coordinator:
             rang = heard != self._heard
             if rang:
                 self._read_wanted()
+            self._reload()
             if self._crew.notice_deaths(ended):
                 self._heard, self._not_before = b"", 0.0  # whether work is left is decided on what the dead did last
             self._crew.look_at_health(self._late_seconds(planned_seconds))
@@ -145,22 +159,22 @@ class Coordinator:
             self._compare()
             if news:
                 self._status.publish(self._crew, self._wanted, self._ending, news=rang)
-                now = time.monotonic()
+                now = self._machine.monotonic()
                 self._not_before = now + min(_LONGEST_SECONDS, _SHARE * (now - self._last_turn))
         except OSError as error:  # no descriptors, no room: what was not done is found again by the next look
             self._heard, self._not_before = b"", 0.0
             if str(error) != self._hindrance:
                 self._hindrance = str(error)
                 self._project.state.record_event("hindered", why=self._hindrance)
-            time.sleep(_BREATH_SECONDS)
+            self._machine.sleep(_BREATH_SECONDS)
 
     def _plan_to_wait(self, watch: BellWatch) -> tuple[float, Sequence[int]]:
         """Return for how long nothing has to be done unless a signal, a death or the bell wakes us, and what that is.
 
         Right after a look at the queue, the bell does not wake us: a thousand additions are not a thousand turns.
         """
-        now = time.monotonic()
-        moment = self._crew.next_look(paused=self._wanted.paused)
+        now = self._machine.monotonic()
+        moment = min(self._reloading.due, self._crew.next_look(paused=self._wanted.paused))
         if now < self._not_before:
             return max(0.0, min(moment, self._not_before, now + _BUSY_SECONDS) - now), ()
         look_at = self._status.due if self._heard == self._project.queue.bell.heard() else now
@@ -168,7 +182,7 @@ class Coordinator:
 
     def _late_seconds(self, planned_seconds: float) -> float:
         """By how much this turn came late: in that time nobody was watched, and nobody may be blamed for it."""
-        before, self._last_turn = self._last_turn, time.monotonic()
+        before, self._last_turn = self._last_turn, self._machine.monotonic()
         return max(0.0, self._last_turn - before - planned_seconds - _SLACK_SECONDS)
 
     def _read_wanted(self) -> None:
@@ -182,9 +196,21 @@ class Coordinator:
                     place.process.tell("pause" if wanted.paused else "resume")
         self._wanted = wanted
 
+    def _reload(self) -> None:
+        """Put a changed configuration in force; `scale` holds unless it is the file's `agents` that has changed."""
+        change = self._reloading.look(self._machine.monotonic(), at_once=self._signals.reload_was_asked())
+        if change is None:
+            return
+        self._project = self._project.reconfigured(change.config)
+        self._crew.reconfigure(self._project, workers=change.workers)
+        if change.agents is not None:
+            self._read_wanted()  # what was asked for a moment ago must not be lost
+            self._wanted = msgspec.structs.replace(self._wanted, agents=change.agents)
+            write_wanted(self._project.state, self._wanted)
+
     def _look_at_queue(self, heard: bytes) -> bool:
         """Read what is new in the queue when something is or may be; False when there was no reason, or no time."""
-        if time.monotonic() < self._not_before or (heard == self._heard and not self._status.is_due()):
+        if self._machine.monotonic() < self._not_before or (heard == self._heard and not self._status.is_due()):
             return False
         self._survey.refresh()
         self._counts = self._survey.counts()
@@ -194,7 +220,7 @@ class Coordinator:
 
     def _heal_what_is_overlooked(self) -> None:
         """Items that are ready while nobody works have lost their hint: who added them was killed before making it."""
-        now = time.monotonic()
+        now = self._machine.monotonic()
         if not self._counts["ready"] or self._counts["working"] or self._wanted.paused or self._ending:
             self._busy_at = now
         elif now - self._busy_at > _OVERLOOKED_SECONDS:
@@ -250,7 +276,14 @@ class Coordinator:
             self._crew.happen(place, Event.UNWANTED)
         elif not may_start:
             return
-        elif place.state is PlaceState.WAITING and time.monotonic() >= place.resume_at:
+        elif place.state is PlaceState.WAITING and self._machine.monotonic() >= place.resume_at:
             self._crew.happen(place, Event.PAUSE_OVER)
         else:
             self._crew.happen(place, Event.WANTED)
+
+
+def _agents_fixed_by(agents: int | None, project: Project) -> str:
+    """Return what counts more than the file's `agents` in this run."""
+    if agents is not None:
+        return f"--agents {agents}"
+    return f"PARALLEL_AGENTS={project.config.agents}" if project.environ.get("PARALLEL_AGENTS", "").strip() else ""

@@ -100,8 +100,7 @@ def run_command(project: Project, *, agents: int | None, drain: bool, as_json: b
 
         code = run_alone(project, target, drain=drain, tell=lines.show)
     else:
-        count = agents or project.config.agents
-        code = _run_parallel(project, target, count, drain, None if as_json else no_color, lines)
+        code = _run_parallel(project, target, agents, drain, None if as_json else no_color, lines)
     if as_json:
         from .aggregate import current_snapshot
         from .snapshot import encode
@@ -110,7 +109,9 @@ def run_command(project: Project, *, agents: int | None, drain: bool, as_json: b
     return code
 
 
-def _run_parallel(project: Project, target: str, agents: int, drain: bool, no_color: bool | None, lines: Lines) -> int:
+def _run_parallel(
+    project: Project, target: str, agents: int | None, drain: bool, no_color: bool | None, lines: Lines
+) -> int:
     def coordinate(display: Display) -> int:
         return Coordinator(project, target, agents=agents, drain=drain, display=display).run()
 

@@ -97,7 +97,8 @@ def run(job: Job, orders: Orders, pulse: Callable[[], bool]) -> Run:
     finally:
         # Also after success: programs leave servers and watchers behind.
         over = process.poll() is not None
-        end_descendants(LEFTOVER_SECONDS if over else POLITE_SECONDS, meanwhile=pulse)
+        grace_seconds = min(orders.grace_seconds, LEFTOVER_SECONDS if over else POLITE_SECONDS)
+        end_descendants(grace_seconds, meanwhile=pulse)
         process.poll()
         bound_log(job.log)
     return Run(ended, seconds, process.returncode if ended == "exited" else None)

@@ -34,6 +34,7 @@ class StateDirectory:
         self.events = root / "events.jsonl"
         self.status = root / "status.json"
         self.wanted = root / "wanted.json"
+        self.config = root / "config.json"
         self.coordinator_lock = root / "coordinator.lock"
         self.worktrees_lock = root / "worktrees.lock"
         self.landing_lock = root / "landing.lock"

@@ -77,7 +77,7 @@ def test_items_that_wait_for_a_person_do_not_keep_a_drained_run_from_ending(tmp_
     assert states(project) == {"one": "waiting"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_finishes_and_lands_what_is_in_hand(tmp_path: Path, number: int) -> None:
     go = tmp_path / "go"
     project = make_project(tmp_path / "r")
@@ -98,9 +98,14 @@ def test_a_terminal_that_is_closed_says_so_twice_and_means_finish(tmp_path: Path
     go = tmp_path / "go"
     project = make_project(tmp_path / "r")
     add(project, "in-hand", waits_for(go))
-    with running(project, "--agents", "1") as run:
+    terminal, inside = os.openpty()
+    # The first terminal that a process without one opens is its own from then on.
+    on_terminal = "import os, sys; os.open(sys.argv[1], os.O_RDWR); os.execv(sys.argv[2], sys.argv[2:])"
+    prefix = (sys.executable, "-c", on_terminal, os.ttyname(inside))
+    with running(project, "--agents", "1", prefix=prefix) as run:
         run.until_working("in-hand")
-        run.send(signal.SIGHUP)
+        os.close(inside)
+        os.close(terminal)  # now the kernel sends SIGHUP, and a shell does it again
         eventually(lambda: happened(project, "finishing"), PATIENCE_SECONDS)
         run.send(signal.SIGHUP)
         go.touch()
@@ -319,22 +324,6 @@ def kill_coordinator(run: Run) -> None:
     run.process.wait()
 
 
-def test_workers_of_a_killed_coordinator_finish_their_item_and_end(tmp_path: Path) -> None:
-    go = tmp_path / "go"
-    project = make_project(tmp_path / "r")
-    add(project, "in-hand", waits_for(go))
-    with running(project, "--agents", "1") as run:
-        run.until_working("in-hand")
-        add(project, "later")
-        kill_coordinator(run)
-        go.touch()
-        eventually(lambda: living(project) == [], PATIENCE_SECONDS)
-    assert states(project)["later"] == "ready"
-    assert kinds(project, "in-hand")[:2] == ["claimed", "landing"]
-    assert drain(project) == 0
-    assert kinds(project, "in-hand") == ["claimed", "landing", "done"]
-
-
 def test_a_new_coordinator_watches_the_living_and_takes_nothing_from_them(tmp_path: Path) -> None:
     go = tmp_path / "go"
     project = make_project(tmp_path / "r")
@@ -423,7 +412,7 @@ def test_children_that_a_script_left_us_are_not_ended(tmp_path: Path) -> None:
 
 HINDERED = """
 import errno, sys
-from parallel_loop.coordinator import cli, crew, status
+from parallel_loop.coordinator import cli, crew, machine, status
 from parallel_loop.queue import survey
 
 def sometimes(function, calls=[]):
@@ -436,7 +425,7 @@ def sometimes(function, calls=[]):
 
 survey.Survey.refresh = sometimes(survey.Survey.refresh)
 status.StatusWriter.publish = sometimes(status.StatusWriter.publish)
-crew.end_descendants = sometimes(crew.end_descendants)
+machine.end_descendants = sometimes(machine.end_descendants)
 crew.take_back_from_the_dead = sometimes(crew.take_back_from_the_dead)
 sys.exit(cli.main(["run", *sys.argv[1:]]))
 """
