@@ -1,7 +1,7 @@
 """The single-agent loop: one worker and the landing in this one process, on the same queue, without a coordinator.
 
 It is the fallback (``parallel_mode: false``, ``PARALLEL_MODE=false`` or ``python loop.py``), and the
-shortest way to read what parallel-loop does: take, work, land, again.
+shortest way to read what parallel-loop does: take, work, land, again. Its configuration is that of its start.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.coordinator.machine import is_place_taken
 from parallel_loop.coordinator.target_report import LANDER
+from parallel_loop.harness.accepted import write_accepted
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.processes import end_marked
@@ -58,6 +59,7 @@ def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], 
     """
     lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
     try:
+        write_accepted(project.state.config, project.config)  # for commands that are given while the file is broken
         write_wanted(project.state, Wanted(agents=1))
         orders = LoopOrders(project, tell)
         survey = Survey(project.queue)

@@ -145,6 +145,7 @@ class Coordinator:
         planned_seconds, bell = self._plan_to_wait(watch)
         ended = self._signals.wait(planned_seconds, [*bell, *self._crew.descriptors()])
         watch.drain()
+        self._crew.note_turn(self._late_seconds(planned_seconds))  # whatever hinders the rest of this turn
         try:
             heard = self._project.queue.bell.heard()
             rang = heard != self._heard
@@ -153,7 +154,7 @@ class Coordinator:
             self._reload()
             if self._crew.notice_deaths(ended):
                 self._heard, self._not_before = b"", 0.0  # whether work is left is decided on what the dead did last
-            self._crew.look_at_health(self._late_seconds(planned_seconds))
+            self._crew.look_at_health()
             news = self._look_at_queue(heard)
             self._decide_ending()
             self._compare()

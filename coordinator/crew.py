@@ -164,9 +164,10 @@ class Crew:
             if place.process.exit_code == PLACE_TAKEN:
                 self._wait_for_predecessor(place)
                 continue
-            if place.state is PlaceState.FILLED or place.process.exit_code:
+            counts = place.state is PlaceState.FILLED or bool(place.process.exit_code)
+            if counts:
                 place.count_death()
-            often = place.restarts.are_spent(self._project.config.health.restarts)
+            often = counts and place.restarts.are_spent(self._project.config.health.restarts)
             self.happen(place, Event.DIED_TOO_OFTEN if often else Event.DIED)
         self._take_back()
         return True
@@ -178,10 +179,13 @@ class Crew:
             place.state, place.resume_at = PlaceState.WAITING, self._machine.monotonic() + _TRY_AGAIN_SECONDS
             place.note = "an earlier worker still has the place"
 
-    def look_at_health(self, late_seconds: float) -> None:
-        """Kill who has said nothing for too long. `late_seconds` is by how much this look comes late."""
+    def note_turn(self, late_seconds: float) -> None:
+        """Note that we look again, so much later than we wanted to: meanwhile nobody could be heard."""
+        self._attendance.note_turn(self._machine.monotonic(), late_seconds)
+
+    def look_at_health(self) -> None:
+        """Kill who has said nothing for too long."""
         now = self._machine.monotonic()
-        self._attendance.note_turn(now, late_seconds)
         if now < self._next_health:
             return
         patience_seconds = min(map(self._patience_seconds, self))
@@ -191,12 +195,14 @@ class Crew:
         for place in self:
             if place.process is None:
                 continue
-            beat = place.heartbeat()
+            beat, ours_since = place.heartbeat(), place.process.started
+            # What somebody said before we watched them is no older than that: nobody may have been able to speak then.
+            heard = ours_since if beat is None else max(ours_since, beat.beat)
             seen = Observation(
                 alive=True,
-                since_start_seconds=now - place.process.started,
-                beat_age_seconds=None if beat is None else now - beat.beat,
-                monitor_gap_seconds=self._attendance.missed_since(place.process.started if beat is None else beat.beat),
+                since_start_seconds=now - ours_since,
+                beat_age_seconds=None if beat is None else now - heard,
+                monitor_gap_seconds=self._attendance.missed_since(heard),
             )
             if diagnose(seen, self._patience_seconds(place)) == "silent" or self._is_overdue(place, now):
                 self.happen(place, Event.SILENT)

@@ -28,7 +28,7 @@ class Machine:
     """The machine that we run on."""
 
     def __init__(self) -> None:
-        self._strangers = False
+        self.strangers = False  # there are children of ours that we did not start
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -46,7 +46,7 @@ class Machine:
     def become_supervisor(self) -> None:
         """Let whatever is orphaned below us become our child. To be called before anything is started."""
         # A script that ends with `exec parallel-loop run` leaves us its children; process 1 gets everybody's orphans.
-        self._strangers = os.getpid() == 1 or _has_children()
+        self.strangers = os.getpid() == 1 or _has_children()
         become_subreaper()
 
     def start(self, module: str, arguments: Sequence[str], log: Path, environ: dict[str, str], root: Path) -> Process:
@@ -65,8 +65,12 @@ class Machine:
         """Return the last heartbeat, of whomever it is. Raises OSError when it cannot be known."""
         return read_heartbeat(directory)
 
+    def end_descendants(self, keep: Collection[int]) -> None:
+        """End all that descends from us, but not the processes `keep` and what is below them. Raises OSError."""
+        end_descendants(grace_seconds=0.0, keep=keep)
+
     def end_marked(self, state_root: Path, names: Collection[str]) -> None:
-        """End what workers of these names started, wherever it is now."""
+        """End what workers of these names started, wherever it is now. Raises OSError."""
         end_marked(state_root, names)
 
     def end_leftovers(self, state_root: Path, names: Collection[str], keep: Collection[int], *, adopted: bool) -> None:
@@ -74,10 +78,10 @@ class Machine:
 
         What is below the processes `keep` is left alone. Raises OSError.
         """
-        if not self._strangers:
-            end_descendants(grace_seconds=0.0, keep=keep)
-        if self._strangers or adopted:
-            end_marked(state_root, names)
+        if not self.strangers:
+            self.end_descendants(keep)
+        if self.strangers or adopted:
+            self.end_marked(state_root, names)
 
 
 def is_place_taken(state: StateDirectory, name: str) -> bool:

@@ -83,7 +83,10 @@ def notices(project: Project) -> list[str]:
     if not project.config.checks and project.config.land == "auto":
         found.append("no `checks:` are configured: what merges without a conflict lands untested")
     if not project.config.parallel_mode:
-        found.append("one agent at a time (parallel_mode: false): one line a change, `run --agents` does not count")
+        found.append(
+            "one agent at a time (parallel_mode: false): one line a change, `run --agents` does not count, "
+            "and a changed configuration is heard by the next run"
+        )
     found += [f"`{key}` is read but not enforced in this version" for key in project.config.not_enforced_yet()]
     return found
 

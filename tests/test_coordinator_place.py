@@ -94,6 +94,16 @@ def test_the_last_words_are_those_of_this_process_and_of_none_before(place: Plac
     assert place.last_words() == ""
 
 
+def test_of_a_long_log_the_last_twenty_lines_are_kept(place: Place) -> None:
+    assert start(place, "fails").wait(10.0)
+    place.directory.worker_log.write_text("".join(f"line {number}\n" for number in range(5000)))
+    place.keep_last_lines()
+    assert place.last_lines == tuple(f"line {number}" for number in range(4980, 5000))
+    place.empty()
+    start(place, "silent")
+    assert place.last_lines == (), "another chance"
+
+
 def test_a_log_that_is_gone_has_no_last_words(place: Place) -> None:
     assert place.last_words() == ""
 

@@ -19,6 +19,7 @@ from parallel_loop.coordinator.run import Lines, find_target
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.settings import ConfigError
 from parallel_loop.queue.records import Item
+from support.cli import call
 from support.landing import landed_items
 from support.repository import git
 from support.runs import (
@@ -289,6 +290,15 @@ def test_a_place_whose_workers_die_again_and_again_is_given_up_and_the_others_go
         (need,) = run.snapshot().attention
         assert "agent-1 was given up" in need.why
         assert "worktrees/agent-1" in need.why
+        agent = run.agent("agent-1")
+        assert agent is not None
+        log = project.state.agent("agent-1").worker_log.read_text().splitlines()
+        assert list(agent.last_lines) == log, "both of its workers said why"
+        assert len(log) == 2
+        shown = call(project.root, "status").out
+        assert f"  | {log[0][:60]}" in shown
+        assert f"  | {log[1][:60]}" in shown
+        assert run.agent("agent-2").last_lines == ()
         request(project, ending="finish")
         assert run.wait() == 0, run.output
     assert len(happened(project, "gave-up")) == 1
