@@ -41,10 +41,10 @@ _STOP_SECONDS = 60.0  # the same for one that says it is about to end: a commit 
 class Crew:
     """All places of one repository."""
 
-    def __init__(self, project: Project, target: str, machine: Machine) -> None:
+    def __init__(self, project: Project, target: str, machine: Machine | None = None) -> None:
         self._project = project
         self._target = target
-        self._machine = machine
+        self._machine = machine or Machine()
         self._agents: dict[str, Place] = {}
         self.lander = self._make_place(LANDER, "parallel_loop.coordinator.lander", target)
         self._attendance = Attendance()

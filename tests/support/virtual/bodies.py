@@ -168,12 +168,20 @@ class Body:
             self.stopped = True
             self.heart.stop(self.world.now)
         elif number == signal.SIGCONT and self.stopped:
-            self.stopped = False
             if not self.hung:
                 self.heart.go_on(self.world.now)
-            held, self._held = self._held, []
-            for act in held:
-                self._act(act)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self.stopped = False
+        held, self._held = self._held, []
+        for act in held:
+            self._act(act)
+
+    def deafen(self, seconds: float) -> None:
+        """Hear and do nothing for so long, while a thread lets the heart beat: as when git hangs."""
+        self.stopped = True
+        self.world.after(seconds, self._go_on)
 
     def hang(self) -> None:
         self.hung = True

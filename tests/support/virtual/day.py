@@ -83,6 +83,8 @@ class Day:
         """Let coordinators follow one another until the day is over and all is done. Raises Violation."""
         while not self._is_over():
             self.world.advance(self.world.now + self.world.chance.uniform(0.0, 400.0))
+            if self.world.chance.random() < 0.2:  # while workers live of whom a new coordinator knows nothing yet
+                self.mishaps.freeze()
             self._run_coordinator()
         Inspector(self.world, self._project).check_end(self.mishaps.ids)
 

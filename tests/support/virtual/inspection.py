@@ -14,6 +14,7 @@ from support.virtual.world import Violation, World
 
 _LONGEST_PAUSE_SECONDS = 75.0  # a minute and its jitter
 _PATIENCE_SECONDS = 140.0  # the longest silence that a configuration of a day allows, and the next look
+_LONGEST_STOP_SECONDS = 70.0  # a minute, and the next look
 _TAKE_BACK_SECONDS = 20.0
 _LATE_SECONDS = 300.0  # for somebody idle to take what is there
 _LOOK_SECONDS = 1800.0
@@ -64,6 +65,8 @@ class Inspector:
             raise Violation(f"{place.name} should have been filled {now - place.resume_at:.0f} s ago")
         if state is PlaceState.FAILING and not (place.note and place.restarts.deaths_in_a_row > 3):
             raise Violation(f"{place.name} was given up after {place.restarts.deaths_in_a_row} deaths: {place.note}")
+        if state is PlaceState.STOPPING and self._watched_since(place.told_to_stop) > _LONGEST_STOP_SECONDS:
+            raise Violation(f"{place.name} was told to stop {now - place.told_to_stop:.0f} s ago")
         if state is PlaceState.VACANT and wanted and not (paused or coordinator._ending or hindered):
             raise Violation(f"{place.name} is empty, and nothing says why")
         if place.process is not None and self._last_pid.get(place.name) != place.process.pid:

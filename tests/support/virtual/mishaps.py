@@ -51,9 +51,10 @@ class Mishaps:
             (5400.0, self.pause),
             (2400.0, self.edit),
             (7200.0, self.break_file),
-            (14_400.0, self.end_run),
+            (7200.0, self.end_run),
             (600.0, self.kill_worker),
             (3600.0, self.hang),
+            (1800.0, self.deafen),
             (1800.0, self.stop_worker),
             (3600.0, self.kill_coordinator),
             (3600.0, self.stop_coordinator),
@@ -159,6 +160,10 @@ class Mishaps:
     def hang(self) -> None:
         if body := self._someone():
             body.hang()
+
+    def deafen(self) -> None:
+        if body := self._someone():
+            body.deafen(1200.0)
 
     def stop_worker(self) -> None:
         if body := self._someone():
