@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills fuzz torture large power fencing filesystems bench bench-size clean \
+.PHONY: demo test check format coverage kills day fuzz torture large power fencing filesystems bench bench-size clean \
     service agents-start agents-stop agents-restart agents-status
 
 demo: $(VENV)/installed
@@ -30,6 +30,10 @@ coverage: $(VENV)/installed
 # Random schedules of kills, by seed: each kills four times and then runs to the end.
 kills: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python tests/support/crash.py $(or $(FROM),0) $(or $(TO),20)
+
+# Days of 24 hours in seconds: the real coordinator with made-up processes on a made-up clock, by seed.
+day: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -P tests/support/virtual/day.py $(or $(FROM),0) $(or $(TO),20)
 
 # Workers and landers that are stopped, replaced, and go on: twenty and five trials for each seed.
 fencing: $(VENV)/installed

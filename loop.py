@@ -1,7 +1,7 @@
 """The single-agent loop: one worker and the landing in this one process, on the same queue, without a coordinator.
 
 It is the fallback (``parallel_mode: false``, ``PARALLEL_MODE=false`` or ``python loop.py``), and the
-shortest way to read what parallel-loop does: take, work, land, again.
+shortest way to read what parallel-loop does: take, work, land, again. Its configuration is that of its start.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from contextlib import suppress
 
 from parallel_loop.coordinator.aggregate import failed_items
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
-from parallel_loop.coordinator.crew import is_place_taken
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
+from parallel_loop.coordinator.machine import is_place_taken
 from parallel_loop.coordinator.notify import Notifier
 from parallel_loop.coordinator.paused_work import PausedWork
 from parallel_loop.coordinator.target_report import LANDER
+from parallel_loop.harness.accepted import write_accepted
+from parallel_loop.harness.containment import end_groups, find_out
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.pause_file import PauseFile
@@ -66,11 +68,15 @@ def run_alone(
     """
     lock = CoordinatorLock(project.state.coordinator_lock, *own_identity(), drain=drain)
     try:
+        write_accepted(project.state.config, project.config)  # for commands that are given while the file is broken
         write_wanted(project.state, Wanted(agents=1))
         orders = LoopOrders(project, tell)
         survey = Survey(project.queue)
         names = {*project.state.agent_names(), LANDER}
-        end_marked(project.state.root, {name for name in names if not is_place_taken(project.state, name)})
+        dead = {name for name in names if not is_place_taken(project.state, name)}
+        end_groups(project.state, dead)
+        end_marked(project.state.root, dead)
+        find_out(project.state)
         heal(project.queue, project.retry)
         survey.refresh()
         failed_before = failed_items(survey)

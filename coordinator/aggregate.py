@@ -15,10 +15,19 @@ from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
 from . import snapshot as model
-from .attention import attention
+from .attention import attention, paused
 from .control import Ending, Wanted, read_wanted
 from .lock import Holder, read_holder
-from .snapshot import AgentStatus, CoordinatorStatus, QueueCounts, RecentItem, Snapshot, TargetStatus, Totals
+from .snapshot import (
+    AgentStatus,
+    Attention,
+    CoordinatorStatus,
+    QueueCounts,
+    RecentItem,
+    Snapshot,
+    TargetStatus,
+    Totals,
+)
 from .target_report import LANDER, TargetReport, read_target
 
 _FRESH_SECONDS = 5.0  # an older status file is of a coordinator that cannot write it: look for ourselves
@@ -107,18 +116,20 @@ def build(
     survey: Survey,
     agents: Sequence[AgentStatus],
     coordinator: CoordinatorStatus,
+    calls: Iterable[Attention] = (),
 ) -> Snapshot:
-    """Put the snapshot together."""
+    """Put the snapshot together; `calls` are for a person and of the coordinator itself."""
     entries = [(entry, survey.state(entry)) for entry in survey.entries()]
     counts = survey.counts()
     target = read_target(project.state.root)
+    calls = (*calls, *map(paused, PauseFile(project).in_force().values()))
     return Snapshot(
         at=utc_now(),
         coordinator=coordinator,
         agents=tuple(agent for agent in agents if agent.name != LANDER),
         queue=QueueCounts(**counts),
         totals=_totals(survey, counts),
-        attention=attention(entries, survey, agents, target, PauseFile(project).in_force().values()),
+        attention=attention(entries, survey, agents, target, calls),
         target=_target_status(target),
         recent=tuple(recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )

@@ -26,14 +26,14 @@ def attention(
     survey: Survey,
     agents: Iterable[AgentStatus],
     target: TargetReport | None,
-    pauses: Iterable[Trouble] = (),
+    calls: Iterable[Attention] = (),
 ) -> tuple[Attention, ...]:
-    """Return what needs a person, the most urgent first."""
+    """Return what needs a person, the most urgent first; `calls` are those of the coordinator itself."""
     agents = tuple(agents)
     found = [
+        *calls,
         *_obstacles(agents, target),
         *_held(agents),
-        *map(_paused, pauses),
         *(_question(entry) for entry, state in entries if state == "waiting"),
         *(_failure(entry) for entry, state in entries if state == "failed"),
         *(_damage(damage) for damage in survey.damage),
@@ -54,6 +54,7 @@ def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> It
                 item=None,
                 why=f"{agent.name} was given up: {agent.note or 'its workers died too often'}",
                 next=f"parallel-loop logs {agent.name} --worker",
+                lines=agent.last_lines,
             )
 
 
@@ -66,7 +67,8 @@ def _held(agents: Iterable[AgentStatus]) -> Iterator[Attention]:
         yield Attention(item=None, why=said, next="parallel-loop doctor")
 
 
-def _paused(pause: Trouble) -> Attention:
+def paused(pause: Trouble) -> Attention:
+    """Say which program is paused, why, and what to do."""
     trial = "a trial is under way" if pause.trial else f"the next trial is at {clock(pause.until)[:5]}"
     said = f"{what(pause)} is paused ({trial}): {why(pause)}. Its items stay ready; mend it, then let it go on"
     return Attention(item=None, why=said, next=f"parallel-loop resume {pause.last.program}")

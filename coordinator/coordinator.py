@@ -11,13 +11,11 @@ the disk) delays a turn and does not end the run.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from ..harness.containment import find_out
 from ..harness.identity import own_identity
 from ..harness.pause_file import PauseFile
 from ..harness.pauses import RunBegun
@@ -31,11 +29,11 @@ from .control import Ending, Wanted, read_wanted, write_wanted
 from .crew import Crew
 from .lifecycle import Event, PlaceState, has_worker
 from .lock import CoordinatorLock
-from .notify import Notifier
+from .machine import Machine
 from .paused_work import PausedWork
 from .place import Place
 from .readiness import describe_readiness
-from .signals import Signals
+from .reloading import Reloading
 from .status import StatusWriter
 
 _BREATH_SECONDS = 0.2  # after a turn that the machine hindered; what woke us may be there still
@@ -69,26 +67,29 @@ class Coordinator:
         agents: int | None,
         drain: bool,
         display: Display,
-        notifier: Notifier | None = None,
+        machine: Machine | None = None,
     ) -> None:
+        """Prepare a run with `agents`, or as many as the configuration says, where that is None."""
         self._project = project
+        self._machine = machine or Machine()
         self._agents = agents
         self._drain = drain
         self._wanted = Wanted(agents or project.config.agents)
-        self._notifier = notifier or Notifier()
-        self._signals = Signals()
+        self._reloading = Reloading(project, target, _agents_fixed_by(agents, project))
+        self._notifier = self._machine.notifier
+        self._signals = self._machine.signals()
         self._ending: Ending = ""
         self._stuck: str | None = None
-        self._crew = Crew(project, target)
+        self._crew = Crew(project, target, self._machine)
         self._survey = Survey(project.queue)
         self._counts = self._survey.counts()
         self._paused_work = PausedWork(project, self._survey)
         self._failed_before: set[str] = set()
-        self._status = StatusWriter(project, self._survey, display)
+        self._status = StatusWriter(project, self._survey, display, self._reloading, self._machine.monotonic)
         self._heard = b""
         self._not_before = 0.0
-        self._busy_at = time.monotonic()
-        self._last_turn = time.monotonic()
+        self._busy_at = self._machine.monotonic()
+        self._last_turn = self._machine.monotonic()
         self._hindrance = ""
 
     def run(self) -> int:
@@ -117,8 +118,11 @@ class Coordinator:
 
     def _begin(self, lock: CoordinatorLock) -> None:
         self._project.state.record_event("running", pid=lock.holder.pid)
+        self._reloading.begin()
         self._crew.begin()
-        contained = find_out(self._project.state)  # after the leftovers of an earlier run were ended in its groups
+        contained = self._machine.find_out_containment(
+            self._project.state
+        )  # after the leftovers of an earlier run were ended in its groups
         with contextlib.suppress(OSError):
             PauseFile(self._project).change(RunBegun())
         self._survey.refresh()
@@ -155,20 +159,22 @@ class Coordinator:
         ended = self._signals.wait(planned_seconds, [*bell, *self._crew.descriptors()])
         self._notifier.alive()
         watch.drain()
+        self._crew.note_turn(self._late_seconds(planned_seconds))  # whatever hinders the rest of this turn
         try:
             heard = self._project.queue.bell.heard()
             rang = heard != self._heard
             if rang:
                 self._read_wanted()
+            self._reload()
             if self._crew.notice_deaths(ended):
                 self._heard, self._not_before = b"", 0.0  # whether work is left is decided on what the dead did last
-            self._crew.look_at_health(self._late_seconds(planned_seconds))
+            self._crew.look_at_health()
             news = self._look_at_queue(heard)
             self._decide_ending()
             self._compare()
             if news:
                 self._status.publish(self._crew, self._wanted, self._ending, news=rang)
-                now = time.monotonic()
+                now = self._machine.monotonic()
                 self._not_before = now + min(_LONGEST_SECONDS, _SHARE * (now - self._last_turn))
             if self._notifier.is_awaited and not self._ending:
                 self._tell_if_ready()
@@ -177,15 +183,15 @@ class Coordinator:
             if str(error) != self._hindrance:
                 self._hindrance = str(error)
                 self._project.state.record_event("hindered", why=self._hindrance)
-            time.sleep(_BREATH_SECONDS)
+            self._machine.sleep(_BREATH_SECONDS)
 
     def _plan_to_wait(self, watch: BellWatch) -> tuple[float, Sequence[int]]:
         """Return for how long nothing has to be done unless a signal, a death or the bell wakes us, and what that is.
 
         Right after a look at the queue, the bell does not wake us: a thousand additions are not a thousand turns.
         """
-        now = time.monotonic()
-        moment = min(self._crew.next_look(paused=self._wanted.paused), self._notifier.due)
+        now = self._machine.monotonic()
+        moment = min(self._reloading.due, self._crew.next_look(paused=self._wanted.paused), self._notifier.due)
         if now < self._not_before:
             return max(0.0, min(moment, self._not_before, now + _BUSY_SECONDS) - now), ()
         look_at = self._status.due if self._heard == self._project.queue.bell.heard() else now
@@ -193,7 +199,7 @@ class Coordinator:
 
     def _late_seconds(self, planned_seconds: float) -> float:
         """By how much this turn came late: in that time nobody was watched, and nobody may be blamed for it."""
-        before, self._last_turn = self._last_turn, time.monotonic()
+        before, self._last_turn = self._last_turn, self._machine.monotonic()
         return max(0.0, self._last_turn - before - planned_seconds - _SLACK_SECONDS)
 
     def _read_wanted(self) -> None:
@@ -207,9 +213,21 @@ class Coordinator:
                     place.process.tell("pause" if wanted.paused else "resume")
         self._wanted = wanted
 
+    def _reload(self) -> None:
+        """Put a changed configuration in force; `scale` holds unless it is the file's `agents` that has changed."""
+        change = self._reloading.look(self._machine.monotonic(), at_once=self._signals.reload_was_asked())
+        if change is None:
+            return
+        self._project = self._project.reconfigured(change.config)
+        self._crew.reconfigure(self._project, workers=change.workers)
+        if change.agents is not None:
+            self._read_wanted()  # what was asked for a moment ago must not be lost
+            self._wanted = msgspec.structs.replace(self._wanted, agents=change.agents)
+            write_wanted(self._project.state, self._wanted)
+
     def _look_at_queue(self, heard: bytes) -> bool:
         """Read what is new in the queue when something is or may be; False when there was no reason, or no time."""
-        if time.monotonic() < self._not_before or (heard == self._heard and not self._status.is_due()):
+        if self._machine.monotonic() < self._not_before or (heard == self._heard and not self._status.is_due()):
             return False
         self._survey.refresh()
         self._counts = self._survey.counts()
@@ -219,7 +237,7 @@ class Coordinator:
 
     def _heal_what_is_overlooked(self) -> None:
         """Items that are ready while nobody works have lost their hint: who added them was killed before making it."""
-        now = time.monotonic()
+        now = self._machine.monotonic()
         if not self._counts["ready"] or self._counts["working"] or self._wanted.paused or self._ending:
             self._busy_at = now
         elif now - self._busy_at > self._overlooked_seconds():
@@ -294,7 +312,14 @@ class Coordinator:
             self._crew.happen(place, Event.UNWANTED)
         elif not may_start:
             return
-        elif place.state is PlaceState.WAITING and time.monotonic() >= place.resume_at:
+        elif place.state is PlaceState.WAITING and self._machine.monotonic() >= place.resume_at:
             self._crew.happen(place, Event.PAUSE_OVER)
         else:
             self._crew.happen(place, Event.WANTED)
+
+
+def _agents_fixed_by(agents: int | None, project: Project) -> str:
+    """Return what counts more than the file's `agents` in this run."""
+    if agents is not None:
+        return f"--agents {agents}"
+    return f"PARALLEL_AGENTS={project.config.agents}" if project.environ.get("PARALLEL_AGENTS", "").strip() else ""

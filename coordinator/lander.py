@@ -51,6 +51,7 @@ class Lander:
 
     def __init__(self, project: Project, target: str, orders: Orders) -> None:
         self._project, self._target, self._orders = project, target, orders
+        orders.obey_death(project.config.on_coordinator_death)
         agent = project.state.agent(LANDER)
         agent.create()
         self._lock = hold_for_life(project.state.landing_lock, "landing")
@@ -253,9 +254,9 @@ class Lander:
 
 
 def main(arguments: list[str]) -> int:
-    """Land for the repository `arguments[0]`, whose target is `arguments[1]`."""
-    root, target = arguments
-    return serve(lambda orders: Lander(Project.open(Path(root)), target, orders))
+    """Land: `arguments` are repository, target and the file of the configuration."""
+    root, target, *accepted = arguments
+    return serve(lambda orders: Lander(Project.open(Path(root), accepted=accepted), target, orders))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from ..worktrees.landing import LANDING_BRANCH
 from ..worktrees.repository import Repository
 from .coordinator import Coordinator, Display
 from .drawing.lines import EventTail, describe_event
+from .machine import Machine
 from .notify import Notifier
 from .snapshot import Snapshot
 
@@ -92,7 +93,10 @@ def notices(project: Project) -> list[str]:
     if not project.config.checks and project.config.land == "auto":
         found.append("no `checks:` are configured: what merges without a conflict lands untested")
     if not project.config.parallel_mode:
-        found.append("one agent at a time (parallel_mode: false): one line a change, `run --agents` does not count")
+        found.append(
+            "one agent at a time (parallel_mode: false): one line a change, `run --agents` does not count, "
+            "and a changed configuration is heard by the next run"
+        )
     return found
 
 
@@ -134,7 +138,7 @@ def run_command(project: Project, wishes: Wishes, notifier: Notifier) -> int:
 def _run_parallel(project: Project, target: str, wishes: Wishes, notifier: Notifier, lines: Lines) -> int:
     def coordinate(display: Display) -> int:
         coordinator = Coordinator(
-            project, target, agents=wishes.agents, drain=wishes.drain, display=display, notifier=notifier
+            project, target, agents=wishes.agents, drain=wishes.drain, display=display, machine=Machine(notifier)
         )
         return coordinator.run()
 

@@ -47,6 +47,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int | None = None
     cpu_percent: float | None = None
     note: str | None = None
+    last_lines: tuple[str, ...] = ()  # of its worker's log, when it is failing
 
 
 class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +79,7 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     item: str | None
     why: str
     next: str | None = None
+    lines: tuple[str, ...] = ()  # what a log says about it
 
 
 class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):

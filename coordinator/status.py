@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +19,7 @@ from .control import Ending, Wanted
 from .lifecycle import PlaceState
 from .lock import Holder
 from .place import Place
+from .reloading import Reloading
 from .snapshot import AgentStatus, CoordinatorState, CoordinatorStatus
 
 if TYPE_CHECKING:
@@ -41,13 +41,17 @@ _HEALTH: dict[PlaceState, snapshot.Health] = {
 class StatusWriter:
     """Builds, writes and shows snapshots for one coordinator."""
 
-    def __init__(self, project: Project, survey: Survey, display: Display) -> None:
+    def __init__(
+        self, project: Project, survey: Survey, display: Display, reloading: Reloading, monotonic: Callable[[], float]
+    ) -> None:
         self._project = project
+        self._monotonic = monotonic
+        self._reloading = reloading
         self._survey = survey
         self._display = display
         self._holder: Holder | None = None
         self._containment: str | None = None
-        self._started = time.monotonic()
+        self._started = self._monotonic()
         self.due = 0.0  # when the next snapshot is, in monotonic seconds
         self.is_published = False
         self._usage_due = 0.0
@@ -59,11 +63,11 @@ class StatusWriter:
         self._holder, self._containment = holder, containment
 
     def is_due(self) -> bool:
-        return time.monotonic() >= self.due
+        return self._monotonic() >= self.due
 
     def publish(self, places: Iterable[Place], wanted: Wanted, ending: Ending, *, news: bool) -> None:
         """Write and show how things stand now; `news` is whether the bell rang since the last time."""
-        now = time.monotonic()
+        now = self._monotonic()
         places = list(places)
         self._measure()
         state = aggregate.coordinator_state(wanted.paused, ending)
@@ -78,7 +82,7 @@ class StatusWriter:
         self._write([], CoordinatorStatus(state="stopped"))
 
     def _write(self, agents: list[AgentStatus], coordinator: CoordinatorStatus) -> None:
-        picture = aggregate.build(self._project, self._survey, agents, coordinator)
+        picture = aggregate.build(self._project, self._survey, agents, coordinator, self._reloading.calls)
         with contextlib.suppress(OSError):  # a full disk: readers see that the file is old
             atomic.replace_file(self._project.state.status, snapshot.encode(picture) + b"\n")
             self.is_published = True
@@ -91,7 +95,7 @@ class StatusWriter:
             state=state,
             pid=self._holder.pid,
             started_at=self._holder.started_at,
-            uptime_seconds=round(time.monotonic() - self._started, 1),
+            uptime_seconds=round(self._monotonic() - self._started, 1),
             cpu_percent=self._cpu_percent,
             rss_bytes=self._rss_bytes,
             wanted_agents=wanted_agents,
@@ -110,13 +114,14 @@ class StatusWriter:
             status = aggregate.agent_status(beat, health=health)
         return msgspec.structs.replace(
             status,
-            restarts=place.restarts,
+            restarts=place.restarts.total,
             note=place.note if health in {"dead", "failing"} else status.note,
+            last_lines=place.last_lines if health == "failing" else (),
         )
 
     def _measure(self) -> None:
         """Look at our own memory and processor time now and then; the workers look at theirs."""
-        now, own = time.monotonic(), look_at(os.getpid())
+        now, own = self._monotonic(), look_at(os.getpid())
         if now < self._usage_due or own is None:
             return
         self._usage_due = now + _USAGE_SECONDS

@@ -81,4 +81,5 @@ def _overridden(config: Config, environ: Mapping[str, str]) -> Config:
         config,
         parallel_mode=_FLAGS[mode] if mode else config.parallel_mode,
         agents=count if agents else config.agents,
+        file_agents=config.agents,
     )

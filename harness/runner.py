@@ -184,7 +184,7 @@ def _how_it_ended(kept: Kept, watch: Watch) -> Ended | None:
 
 def _end(kept: Kept, ended: Ended, orders: Orders, pulse: Callable[[], object]) -> None:
     """Have all of it ended. Also after success: programs leave servers and watchers behind."""
-    grace_seconds = POLITE_SECONDS if ended == "stopped" else SHORT_SECONDS
+    grace_seconds = min(orders.grace_seconds, POLITE_SECONDS if ended == "stopped" else SHORT_SECONDS)
     if kept.returncode is None:  # else the keeper does it by itself
         kept.end(grace_seconds)
     deadline = time.monotonic() + grace_seconds + UNHEARD_SECONDS
@@ -192,6 +192,9 @@ def _end(kept: Kept, ended: Ended, orders: Orders, pulse: Callable[[], object]) 
     while not kept.is_gone and time.monotonic() < deadline:
         pulse()
         orders.wait(_LOOK_SECONDS, kept.descriptor)
+        if orders.grace_seconds < grace_seconds:  # the coordinator has died meanwhile
+            grace_seconds = orders.grace_seconds
+            kept.end(grace_seconds)
         kept.hear()
     if not kept.is_gone:
         kept.kill()

@@ -127,7 +127,9 @@ class Config(Struct, frozen=True):
     health: Annotated[Health, read.section(Health)] = Health()
     floors: Annotated[Floors, read.section(Floors)] = Floors()
     worktrees: Annotated[str, read.text] = ".parallel-loop/worktrees"
+    on_coordinator_death: Annotated[Literal["finish", "stop"], read.choice("finish", "stop")] = "finish"
     source: str = "parallel-loop.yaml"  # where it was read from, for messages
+    file_agents: int = 3  # `agents` as the file has it, whatever PARALLEL_AGENTS says
 
     def known_programs(self) -> list[str]:
         """Return every name that an item, a role or `program` may use."""

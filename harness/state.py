@@ -37,6 +37,7 @@ class StateDirectory:
         self.wanted = root / "wanted.json"
         self.pauses = root / "pauses.json"
         self.pauses_lock = root / "pauses.lock"
+        self.config = root / "config.json"
         self.coordinator_lock = root / "coordinator.lock"
         self.coordinator_log = root / "coordinator.log"
         self.worktrees_lock = root / "worktrees.lock"

@@ -16,6 +16,7 @@ _MAX_READ_BYTES = 1_000_000
 # Every commented line holds one whole key, so that removing its `#` is all it takes.
 _TEMPLATE = """\
 # parallel-loop: turns a queue of work items into tested commits, with several agents at once.
+# A run hears of changes by itself, but for target, worktrees and parallel_mode: these need another start.
 # Every key is optional. A line that begins with `#` and a key shows the default, or an example where it says so;
 # remove the `#` to use it. Durations: 500ms, 90s, 20m, 1h30m. Sizes: 512MB, 2GB (1000-based), 1GiB (1024-based).
 
@@ -58,8 +59,12 @@ target: {target}
 #floors: {{memory: 256MB, disk: 500MB}}
 
 # A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long, and its place is given up
-# after so many deaths in a row. A program is stopped when for `no_progress` it neither prints nor computes nor writes.
+# after so many deaths in a row; ten minutes without one, or an item brought to its end, and the count begins again. A
+# program is stopped when for `no_progress` it neither prints nor computes nor writes.
 #health: {{heartbeat: 5s, silent: 120s, no_progress: 20m, restarts: 5}}
+# What workers do when the coordinator is killed. finish: the item in hand, then they end; stop: within a second, and
+# the item is given back at no cost of an attempt.
+#on_coordinator_death: finish
 """
 
 

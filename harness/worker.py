@@ -46,6 +46,7 @@ class Worker:
     def __init__(self, project: Project, agent_name: str, target: str, orders: Orders) -> None:
         self._project = project
         self._orders = orders
+        orders.obey_death(project.config.on_coordinator_death)
         self._agent = project.state.agent(agent_name)
         self._agent.create()
         self._lock = hold_for_life(self._agent.lock, agent_name)
@@ -179,9 +180,9 @@ class Worker:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the worker of an agent: `arguments` are repository, agent and target."""
-    root, agent_name, target = arguments
-    return serve(lambda orders: Worker(Project.open(Path(root)), agent_name, target, orders))
+    """Run the worker of an agent: `arguments` are repository, agent, target and the file of the configuration."""
+    root, agent_name, target, *accepted = arguments
+    return serve(lambda orders: Worker(Project.open(Path(root), accepted=accepted), agent_name, target, orders))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from parallel_loop.harness.accepted import read_accepted, write_accepted
 from parallel_loop.harness.config import load_config
 from parallel_loop.harness.config_checks import check
 from parallel_loop.harness.documents import DocumentError, read_document
@@ -102,9 +103,9 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("é" * 500_001, "larger than 1,000,000 bytes; a YAML document here must be smaller"),
         ("land: auto\nagnets: 3", "2: agnets: unknown key; did you mean `agents`?"),
         ("retry: {tries: 3}", "1: retry.tries: unknown key; known here: attempts, first, factor, max"),
-        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees"),
+        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees, on_coordinator_death"),
         ("retry:\n  firsts: 3", "2: retry.firsts: unknown key; did you mean `first`?"),
-        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees"),
+        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees, on_coordinator_death"),
         ("parallel_mode: yes", "1: parallel_mode: must be true or false, not 'yes'"),
         ("agents: 0", "1: agents: must be a whole number from 1 to 64, not 0"),
         ("agents: 65", "1: agents: must be a whole number from 1 to 64, not 65"),
@@ -308,7 +309,7 @@ def test_every_commented_key_of_the_template_can_be_switched_on_by_itself_and_to
     everything = "\n".join(line.removeprefix("#") if n in keys else line for n, line in enumerate(lines))
     shown = read_document(everything, "template")
     assert isinstance(shown, dict)
-    readable = {field.encode_name for field in structs.fields(Config)} - {"source"}
+    readable = {field.encode_name for field in structs.fields(Config)} - {"source", "file_agents"}
     assert set(shown) == readable
     for name in ("setup", "retry", "limits", "health"):
         section = getattr(load(root, everything), name)
@@ -366,3 +367,22 @@ def test_document_errors_of_the_configuration_are_config_errors(root: Path) -> N
     assert not issubclass(ConfigError, DocumentError)  # one class for callers to catch
     with pytest.raises(ConfigError):
         load(root, "a: *b")
+
+
+@pytest.mark.parametrize(("text", "agents", "in_file"), [("agents: 2", 2, 2), ("", 3, 3)])
+def test_what_the_file_says_of_agents_is_kept_beside_what_counts_more(
+    root: Path, text: str, agents: int, in_file: int
+) -> None:
+    assert (load(root, text).agents, load(root, text).file_agents) == (agents, in_file)
+    config = load_config(root / "parallel-loop.yaml", {"PARALLEL_AGENTS": "7"})
+    assert (config.agents, config.file_agents) == (7, in_file)
+
+
+def test_what_a_worker_reads_is_what_the_coordinator_accepted(root: Path, tmp_path: Path) -> None:
+    config = load(
+        root,
+        "agents: 2\ntarget: é\nprograms: {mine: {argv: [a, '{prompt}'], prompt: argv}}\n"
+        "roles: {r: {wip: 2, timeout: 90s, memory: 1GB, cpu: 50%}}\nlimits: {cpu: 150%}\non_coordinator_death: stop\n",
+    )
+    write_accepted(tmp_path / "config.json", config)
+    assert read_accepted(tmp_path / "config.json") == config

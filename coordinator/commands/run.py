@@ -28,6 +28,9 @@ def run(caller: Caller, agents: int | None, drain: bool, as_json: bool, debug: b
 
     --agents counts more than PARALLEL_AGENTS, which counts more than `agents:` in the configuration.
 
+    A changed configuration is put in force within seconds, or at once by SIGHUP where there is no terminal: workers
+    finish the item in hand with the old one. One that cannot be used is refused, and `status` says why.
+
     \b
     Example:
       parallel-loop run --agents 3 --drain

@@ -92,7 +92,7 @@ def _resume_program(project: Project, program: str) -> None:
 def scale(caller: Caller, agents: int) -> None:
     """Want N agents (1 to 64) from now on. Those that are too many finish the item they have.
 
-    It counts until the coordinator ends; `agents:` in the configuration is for the next one.
+    It counts until the coordinator ends, or `agents:` in the configuration is changed.
 
     \b
     Example:

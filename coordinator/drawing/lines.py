@@ -112,6 +112,10 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "program-resumed": _with("no longer paused:", "program"),
     "finishing": _said("finishing: the work in hand goes on, no more is taken"),
     "stopping": _said("stopping: the programs are ended, their items given back"),
+    "reloaded": _said("configuration in force"),
+    "reload-refused": _said("configuration refused, the one before stays in force"),
+    "restart-needed": _said("configuration"),
+    "agents-fixed": _said("configuration"),
     "ended": _said("coordinator ended"),
 }
 
