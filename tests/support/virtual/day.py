@@ -22,11 +22,12 @@ from parallel_loop.harness.settings import Config, ConfigError
 from parallel_loop.harness.state import DIRECTORY, StateDirectory
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.watching import BellWatch
-from support.virtual.bodies import Body, LanderBody, WorkerBody
+from support.virtual.bodies import Body
 from support.virtual.inspection import Inspector
 from support.virtual.machine import VirtualMachine
 from support.virtual.mishaps import Mishaps
 from support.virtual.queue import WatchedQueue
+from support.virtual.workers import LanderBody, WorkerBody
 from support.virtual.world import CoordinatorKilled, Violation, World
 
 DAY_SECONDS = 86_400.0

@@ -9,7 +9,8 @@ from parallel_loop.coordinator.lifecycle import PlaceState, has_worker
 from parallel_loop.coordinator.place import Place
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.survey import Survey
-from support.virtual.bodies import Body, WorkerBody
+from support.virtual.bodies import Body
+from support.virtual.workers import WorkerBody
 from support.virtual.world import Violation, World
 
 _LONGEST_PAUSE_SECONDS = 75.0  # a minute and its jitter
