@@ -120,9 +120,8 @@ class Coordinator:
         self._project.state.record_event("running", pid=lock.holder.pid)
         self._reloading.begin()
         self._crew.begin()
-        contained = self._machine.find_out_containment(
-            self._project.state
-        )  # after the leftovers of an earlier run were ended in its groups
+        # After the crew has ended the leftovers of an earlier run, in the groups that this one made.
+        contained = self._machine.find_out_containment(self._project.state)
         with contextlib.suppress(OSError):
             PauseFile(self._project).change(RunBegun())
         self._survey.refresh()
