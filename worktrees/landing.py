@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,7 +69,7 @@ class LandingBranch:
 
     def take_over(self) -> None:
         """Make sure that nobody who took the branch over before moves it from now on."""
-        unique = f"{secrets.token_hex(16)}\n".encode()
+        unique = f"{os.urandom(16).hex()}\n".encode()
         self._token = self._git.run("hash-object", "-w", "--stdin", stdin=unique).text
         self._git.run("update-ref", _OWNER, self._token)
 
