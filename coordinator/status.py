@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..harness.processes import Usage, usage_of_tree
 from ..harness.project import Project
 from ..queue import atomic
 from ..queue.clock import utc_now
@@ -20,13 +19,14 @@ from .lifecycle import PlaceState
 from .lock import Holder
 from .place import Place
 from .snapshot import AgentStatus, CoordinatorState, CoordinatorStatus
+from .usage import Meter
 
 if TYPE_CHECKING:
     from .coordinator import Display
 
 _PUBLISH_SECONDS = 1.0
 _IDLE_SECONDS = 3.0  # the same while nobody works; not so seldom that status.json counts as old
-_USAGE_SECONDS = 10.0  # adding up a tree of processes costs more than all the rest
+_USAGE_SECONDS = 10.0  # a share of a processor over less time says little
 _HEALTH: dict[PlaceState, snapshot.Health] = {
     PlaceState.FINISHING: "finishing",
     PlaceState.STOPPING: "finishing",
@@ -47,8 +47,7 @@ class StatusWriter:
         self._started = time.monotonic()
         self.due = 0.0  # when the next snapshot is, in monotonic seconds
         self._usage_due = 0.0
-        self._usage: dict[int, tuple[float, Usage]] = {}  # by pid: when, and what
-        self._cpu_percent: dict[int, float] = {}
+        self._meter = Meter()
 
     def begin(self, holder: Holder) -> None:
         self._holder = holder
@@ -81,14 +80,14 @@ class StatusWriter:
 
     def _coordinator(self, state: CoordinatorState, wanted_agents: int) -> CoordinatorStatus:
         assert self._holder is not None
-        own = self._usage.get(self._holder.pid)
+        own = self._meter.of(self._holder.pid)
         return CoordinatorStatus(
             state=state,
             pid=self._holder.pid,
             started_at=self._holder.started_at,
             uptime_seconds=round(time.monotonic() - self._started, 1),
-            cpu_percent=self._cpu_percent.get(self._holder.pid),
-            rss_bytes=own[1].rss_bytes if own else None,
+            cpu_percent=own.cpu_percent if own else None,
+            rss_bytes=own.rss_bytes if own else None,
             wanted_agents=wanted_agents,
         )
 
@@ -96,7 +95,7 @@ class StatusWriter:
         beat = place.heartbeat()
         health = _HEALTH.get(place.state, "starting" if beat is None else "well")
         pid = place.process.pid if place.process is not None else None
-        usage = self._usage.get(pid) if pid is not None else None
+        usage = self._meter.of(pid)
         if beat is None:
             status = AgentStatus(
                 name=place.name, health=health, state="starting" if pid else health, pid=pid, since=utc_now()
@@ -107,25 +106,14 @@ class StatusWriter:
             status,
             restarts=place.restarts,
             note=place.note if health in {"dead", "failing"} else None,
-            rss_bytes=usage[1].rss_bytes if usage else None,
-            cpu_percent=self._cpu_percent.get(pid) if pid is not None else None,
+            rss_bytes=usage.rss_bytes if usage else None,
+            cpu_percent=usage.cpu_percent if usage else None,
         )
 
     def _measure(self, places: Iterable[Place]) -> None:
-        """Look at memory and processor time of every worker's tree, and of ourselves, now and then."""
+        """Look at memory and processor time of every worker, and of ourselves, now and then."""
         now = time.monotonic()
         if now < self._usage_due or self._holder is None:
             return
         self._usage_due = now + _USAGE_SECONDS
-        beats = {place.process.pid: place.heartbeat() for place in places if place.process is not None}
-        before, self._usage = self._usage, {}
-        for pid in (*beats, self._holder.pid):
-            beat = beats.get(pid)  # who is idle runs no program: finding its children costs the most
-            found = usage_of_tree(pid, alone=pid == self._holder.pid or (beat is not None and beat.state == "idle"))
-            if found is None:
-                continue
-            self._usage[pid] = (now, found)
-            if pid in before:
-                then, earlier = before[pid]
-                used = max(0.0, found.cpu_seconds - earlier.cpu_seconds)
-                self._cpu_percent[pid] = round(100 * used / max(0.001, now - then), 1)
+        self._meter.read((self._holder.pid, *(place.process.pid for place in places if place.process is not None)), now)

@@ -67,7 +67,7 @@ def resume(caller: Caller) -> None:
 @click.argument("agents", metavar="N", type=click.IntRange(1, MAX_AGENTS))
 @click.pass_obj
 def scale(caller: Caller, agents: int) -> None:
-    """Want N agents (1 to 64) from now on. Those that are too many finish the item they have.
+    """Want N agents (1 to 128) from now on. Those that are too many finish the item they have.
 
     It counts until the coordinator ends; `agents:` in the configuration is for the next one.
 
