@@ -44,6 +44,7 @@ class OurRun:
     def __init__(self, project: Project, process: subprocess.Popen[bytes]) -> None:
         self.project = project
         self.coordinator = process.pid
+        self.is_busy = False  # with an item that nobody has told to end
         self._items = 0
 
     def beats(self) -> list[Heartbeat]:
@@ -57,6 +58,7 @@ class OurRun:
             time.sleep(0.2)
 
     def add(self, starts: Starts, kind: str) -> None:
+        self.is_busy = True
         self._items += 1
         name, command = f"restless-{self._items}", shlex.join(starts.command(kind))
         item = Item(id=name, title=name, added_at="", command=f"exec {command}", max_attempts=10**6)
@@ -104,7 +106,7 @@ def our_run(folder: Path, agents: int, config: str = "") -> Iterator[OurRun]:
 def next_start(starts: Starts, run: OurRun, kind: str, *, proven: bool) -> tuple[Start, Heartbeat]:
     """Return a program that runs, and its worker; one that is `proven` ended an item: no pause follows its death."""
     while True:
-        if not starts.until(starts.living, 5.0):
+        if not starts.until(starts.living, 15.0 if run.is_busy else 0.0):
             run.add(starts, kind)
             assert starts.until(starts.living, _PATIENCE_SECONDS), "no program came up"
         start = starts.living()[0]
@@ -113,6 +115,7 @@ def next_start(starts: Starts, run: OurRun, kind: str, *, proven: bool) -> tuple
         if beat is not None and (beat.done > 0 or not proven):
             return start, beat
         start.finish()
+        run.is_busy = False
         starts.until(lambda start=start: start not in starts.living(), _PATIENCE_SECONDS)
 
 
@@ -168,7 +171,7 @@ def kill_program(starts: Starts, run: OurRun | None, kind: str, *, wait_seconds:
 def end_program(starts: Starts, run: OurRun, kind: str) -> float | None:
     """Have the program end by itself, with its helpers left: seconds until they are gone, too."""
     start, _ = next_start(starts, run, kind, proven=False)
-    began = time.monotonic()
+    began, run.is_busy = time.monotonic(), False
     start.finish()
     starts.until(lambda: start.gone_at, 20.0)
     return None if start.gone_at is None else start.gone_at - began

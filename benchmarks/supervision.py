@@ -117,6 +117,7 @@ def _let_go(starts: Starts, run: OurRun) -> None:
     while not all(beat.state == "idle" for beat in run.beats()):
         for start in starts.living():
             start.finish()
+        run.is_busy = False
         starts.pass_time(0.1)
 
 
@@ -246,7 +247,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sup-") as name:
         described = ", ".join(f"{what} {value}" for what, value in machine.describe(Path(name)).items())
         when = f"{datetime.now(UTC):%Y-%m-%d}"
-        report.add(f"Measured {when}: {described}. Load average before {load:.1f}.")
+        busy = "" if load <= 1 else " **The machine was busy: measure again.**"
+        report.add(f"Measured {when}: {described}. Load average before {load:.1f}.{busy}")
         for what, measure in parts(options, report):
             if not options.only or what in options.only:
                 folder = Path(name) / what

@@ -38,7 +38,7 @@ _LEAST_HEALTH_SECONDS = 1.0
 _LOOK_SECONDS = 0.2  # how soon an end is noticed where there is no pidfd
 _TAKE_BACK_SECONDS = 10.0  # deaths are followed at once; this is for what could not be written then
 _TRY_AGAIN_SECONDS = 5.0
-_LEFTOVER_SECONDS = 0.05  # a git that is asked to end removes its locks; SIGKILL leaves them in the user's repository
+_LEFTOVER_SECONDS = 0.02  # a git that is asked to end removes its locks; SIGKILL leaves them in the user's repository
 _GRACE_SECONDS = 15.0  # a worker gives its program ten, then commits what is there
 
 
