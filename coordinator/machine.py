@@ -26,6 +26,8 @@ from .process import Process
 from .signals import Signals
 from .target_report import LANDER
 
+_LEFTOVER_SECONDS = 0.02  # a git that is asked to end removes its locks; SIGKILL leaves them in the user's repository
+
 
 class Machine:
     """The machine that we run on."""
@@ -71,7 +73,7 @@ class Machine:
 
     def end_descendants(self, keep: Collection[int]) -> None:
         """End all that descends from us, but not the processes `keep` and what is below them. Raises OSError."""
-        end_below(grace_seconds=0.0, keep=keep)
+        end_below(_LEFTOVER_SECONDS, keep)
 
     def end_marked(self, state: StateDirectory, names: Collection[str]) -> None:
         """End what workers of these names started, wherever it is now; none of them lives. Raises OSError."""

@@ -16,7 +16,7 @@ from .wording import nearest, one_line, shown
 
 SHELL = "shell"
 PROGRAM_PRESETS = ("claude", "codex", "gemini", "opencode", "aider", "mini")
-MAX_AGENTS = 64
+MAX_AGENTS = 128
 PLACEHOLDERS = ("prompt_file", "prompt", "item", "worktree", "branch", "attempt")
 # Only a lower-case word between braces is one, so that `${HOME}`, `{}` and JSON pass through; `{{item}}` is `{item}`.
 PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}|\{([a-z_]+)\}")

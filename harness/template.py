@@ -29,7 +29,7 @@ target: {target}
 
 # false: one worker at a time in one process. PARALLEL_MODE=false does the same for one run.
 #parallel_mode: true
-# How many agents work at once, 1 to 64. PARALLEL_AGENTS=5 and `run --agents 5` count more.
+# How many agents work at once, 1 to 128. PARALLEL_AGENTS=5 and `run --agents 5` count more.
 #agents: 3
 # auto: what passes the checks lands; review: it waits for a person; never: it stays on its branch.
 #land: auto

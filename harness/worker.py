@@ -50,11 +50,11 @@ class Worker:
         self._agent = project.state.agent(agent_name)
         self._agent.create()
         self._lock = hold_for_life(self._agent.lock, agent_name)
+        self._heart = Heart(self._agent, project.config.health.heartbeat_seconds)
+        self._heart.tell("starting")  # before what takes time
         become_subreaper()
         end_marked(project.state.root, {agent_name})
         repository = Repository.open(project.root)
-        self._heart = Heart(self._agent, project.config.health.heartbeat_seconds)
-        self._heart.tell("starting")
         pool = Pool(repository, project.worktrees, project.state.worktrees_lock)
         self._place = Workplace(project, repository, self._agent, pool, target, orders, self._heart)
         with self._heart.beating():

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,7 +55,7 @@ class Marker:
         self.note = HeldNote(layout, self.path.stem)
 
     def _create(self) -> Path:
-        worker = f"{self.owner.name}.{secrets.token_hex(4)}"
+        worker = f"{self.owner.name}.{os.urandom(4).hex()}"
         self.record = Record(
             kind="claimed",
             at=utc_now(),

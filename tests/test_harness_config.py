@@ -107,11 +107,11 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("retry:\n  firsts: 3", "2: retry.firsts: unknown key; did you mean `first`?"),
         ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees, on_coordinator_death"),
         ("parallel_mode: yes", "1: parallel_mode: must be true or false, not 'yes'"),
-        ("agents: 0", "1: agents: must be a whole number from 1 to 64, not 0"),
-        ("agents: 65", "1: agents: must be a whole number from 1 to 64, not 65"),
-        ("agents: '3'", "1: agents: must be a whole number from 1 to 64, not '3'"),
-        ("agents: 2.5", "1: agents: must be a whole number from 1 to 64, not 2.5"),
-        ("agents: true", "1: agents: must be a whole number from 1 to 64, not true"),
+        ("agents: 0", "1: agents: must be a whole number from 1 to 128, not 0"),
+        ("agents: 129", "1: agents: must be a whole number from 1 to 128, not 129"),
+        ("agents: '3'", "1: agents: must be a whole number from 1 to 128, not '3'"),
+        ("agents: 2.5", "1: agents: must be a whole number from 1 to 128, not 2.5"),
+        ("agents: true", "1: agents: must be a whole number from 1 to 128, not true"),
         ("program: [claude]", "1: program: must be text, not a list; put it in quotes if it is text"),
         ("program: claud", "1: program: unknown program 'claud'; did you mean `claude`?"),
         ("program: mine", "1: program: unknown program 'mine'; did you mean `mini`?"),
@@ -224,7 +224,7 @@ def test_the_environment_counts_more_than_the_file(
 @pytest.mark.parametrize("value", ["0", "65", "-1", "3.0", "many", "٣", "9" * 5000])
 def test_an_impossible_number_of_agents_in_the_environment_is_refused(root: Path, value: str) -> None:
     problem = problem_of(root, "", PARALLEL_AGENTS=value)
-    assert problem.startswith("PARALLEL_AGENTS: must be a whole number from 1 to 64, not '")
+    assert problem.startswith("PARALLEL_AGENTS: must be a whole number from 1 to 128, not '")
     assert problem.endswith("; set it again or unset it")
     assert len(problem) < 200
 

@@ -12,7 +12,7 @@ from .caller import Caller
 
 
 @click.command(short_help="Work on the queue with several agents until stopped")
-@click.option("--agents", metavar="N", type=click.IntRange(1, MAX_AGENTS), help="How many agents, 1 to 64.")
+@click.option("--agents", metavar="N", type=click.IntRange(1, MAX_AGENTS), help="How many agents, 1 to 128.")
 @click.option("--drain", is_flag=True, help="End when nothing is takable, delayed, in work or landing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final status as JSON; changes go to standard error.")
 @click.option("--debug", is_flag=True, help="One worker in this very process; say what it does; breakpoints work.")

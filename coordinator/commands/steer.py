@@ -90,7 +90,7 @@ def _resume_program(project: Project, program: str) -> None:
 @click.argument("agents", metavar="N", type=click.IntRange(1, MAX_AGENTS))
 @click.pass_obj
 def scale(caller: Caller, agents: int) -> None:
-    """Want N agents (1 to 64) from now on. Those that are too many finish the item they have.
+    """Want N agents (1 to 128) from now on. Those that are too many finish the item they have.
 
     It counts until the coordinator ends, or `agents:` in the configuration is changed.
 
