@@ -43,7 +43,7 @@ class RareStatus(StatusWriter):
             super().publish(*given, **named)  # type: ignore[arg-type]
             self.due = self._monotonic() + _LOOK_SECONDS
 
-    def _measure(self, places: object) -> None:
+    def _measure(self) -> None:
         """There is nothing to measure."""
 
 
