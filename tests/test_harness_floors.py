@@ -171,7 +171,7 @@ def test_another_thing_that_runs_short_is_told(shop: Workshop, monkeypatch: pyte
     with contextlib.closing(shop.worker()) as worker:
         monkeypatch.setattr(floors, "_free_disk", lambda folder: 0 if folder == shop.project.state.root else 10**12)
         assert not worker.work_once()
-        assert (beat(shop).why or "").startswith("disk of the state: 0 MB free")
+        assert (beat(shop).why or "").startswith("disk of the state: 0 B free")
         monkeypatch.setattr(floors, "_free_disk", free(5))
         assert not worker.work_once()
         assert (beat(shop).why or "").startswith("disk of the worktrees: 5 MB free")
