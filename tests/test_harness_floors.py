@@ -15,9 +15,9 @@ from parallel_loop.harness import worker as worker_module
 from parallel_loop.harness.floors import rooms, want_of_room
 from parallel_loop.harness.group_memory import left_in_groups
 from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.tree import become_subreaper
 from parallel_loop.harness.settings import Floors
 from parallel_loop.harness.state import Heartbeat, read_heartbeat
+from parallel_loop.harness.tree import become_subreaper
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.watching import BellWatch
 from support.harness import Workshop, make_workshop, spare_others
