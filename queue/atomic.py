@@ -25,6 +25,7 @@ StrPath = str | Path  # text where a worker takes thousands of items a second, s
 _DRAFT_NAME = re.compile(r"\d+-\d+-\d+")
 _counter = itertools.count()
 _LINK_UNSUPPORTED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _NOT_A_FILE_OF_OURS = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR}
 LINK = "is a symbolic link, which is not followed"
 READ_LIMIT_BYTES = 64 * 1024 * 1024  # far above the largest prompt; a larger file is not one of ours
@@ -137,6 +138,12 @@ def is_draft(name: str) -> bool:
     return _DRAFT_NAME.fullmatch(name) is not None
 
 
+def writer_of_replacement(name: str) -> str | None:
+    """Return the process id of who was replacing a file with this draft; None when it is not the name of one."""
+    draft = name.rpartition(".")[2]
+    return draft.partition("-")[0] if name.startswith(".") and is_draft(draft) else None
+
+
 def _write_new(path: StrPath, data: bytes | Iterable[bytes], *, durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
@@ -172,11 +179,37 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
         sync_directory(path.parent)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append one line; lines of concurrent writers do not mix (one write to a file opened for appending)."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+def replace_or_overwrite(path: Path, data: bytes) -> None:
+    """Do the same; where there is no room for a new file, write over the one that is there, padded with spaces.
+
+    Readers may then see a mixture for a moment, and have to look again: only for files that they would ask twice.
+    """
     try:
-        os.write(descriptor, line.rstrip(b"\n") + b"\n")
+        replace_file(path, data)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        descriptor = open_own(path, os.O_WRONLY)
+        try:
+            if os.pwrite(descriptor, data.ljust(os.fstat(descriptor).st_size), 0) < len(data):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line; lines of concurrent writers do not mix (one write to a file opened for appending).
+
+    What a full disk cut off is ended first, so that it spoils no other line. Raises OSError, also when it is cut off.
+    """
+    data = line.rstrip(b"\n") + b"\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
 
