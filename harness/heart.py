@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,6 +14,7 @@ import msgspec
 from ..queue import atomic
 from ..queue.clock import utc_now
 from .identity import own_identity
+from .shortage import Lack
 from .state import AgentDirectory, Heartbeat
 
 _LONGEST_SECONDS = 1800.0  # three times what one git command may take; what takes longer hangs
@@ -29,6 +31,7 @@ class Heart:
         self._interval_seconds = interval_seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
+        self._descriptor: int | None = None
         self._beat = Heartbeat(
             agent=agent.name,
             pid=identity.pid,
@@ -67,6 +70,12 @@ class Heart:
             if now - self._beat.beat >= self._interval_seconds:
                 self._write(self._beat)
 
+    def hinder(self, lack: Lack | None) -> None:
+        """Say that this is lacking, or that nothing is any more; only what is new is said."""
+        with self._lock:
+            if lack != self._beat.hindrance:
+                self._write(msgspec.structs.replace(self._beat, hindrance=lack))
+
     @property
     def seconds_until_beat(self) -> float:
         """For how long nothing has to be said."""
@@ -77,12 +86,14 @@ class Heart:
         """Beat while the block runs, which waits for git and cannot beat by itself; half an hour at most."""
         over = threading.Event()
         thread = threading.Thread(target=self._beat_until, args=(over,), daemon=True)
-        thread.start()
+        with suppress(RuntimeError):  # no thread is to be had; the block itself will find that out, if it matters
+            thread.start()
         try:
             yield
         finally:
             over.set()
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def _beat_until(self, over: threading.Event) -> None:
         end = self._monotonic() + _LONGEST_SECONDS
@@ -91,9 +102,33 @@ class Heart:
 
     def _write(self, beat: Heartbeat) -> None:
         self._beat = msgspec.structs.replace(beat, at=utc_now(), beat=self._monotonic())
+        data = msgspec.json.encode(self._beat)
         try:
-            atomic.replace_file(self._path, msgspec.json.encode(self._beat))
+            atomic.replace_file(self._path, data)
+            self._keep_open()
         except OSError:
-            # A full disk must not stop the work, nor have the worker taken for silent: a file's time can still be set.
-            with suppress(OSError):
-                os.utime(self._path, (self._beat.beat, self._beat.beat))
+            # Want of room must not stop the work, nor have the worker taken for silent, nor keep it from saying so.
+            if not self._write_in_place(data):
+                with suppress(OSError):  # a file's time can be set even where nothing else can
+                    os.utime(self._path, (self._beat.beat, self._beat.beat))
+
+    def _keep_open(self) -> None:
+        """Keep the file open: what it takes up on the disk can be written to again when nothing else is to be had."""
+        with self._path.open("r+b", buffering=0) as file:
+            if self._descriptor is None:
+                self._descriptor = os.dup(file.fileno())
+                weakref.finalize(self, os.close, self._descriptor)
+            else:
+                os.dup2(file.fileno(), self._descriptor, inheritable=False)
+
+    def _write_in_place(self, data: bytes) -> bool:
+        """Overwrite the file that is there; a reader that comes in the middle of it looks again."""
+        if self._descriptor is None:
+            return False
+        try:
+            status = os.fstat(self._descriptor)
+            if not os.path.samestat(status, os.lstat(self._path)):
+                return False
+            return os.pwrite(self._descriptor, data.ljust(status.st_size), 0) >= len(data)
+        except OSError:
+            return False

@@ -50,6 +50,11 @@ class Project:
         return {name: role.wip for name, role in self.config.roles.items() if role.wip is not None}
 
     @property
+    def places(self) -> tuple[Path, ...]:
+        """Return the directories in which there must be room for work to go on."""
+        return self.state.root, self.worktrees
+
+    @property
     def worktrees(self) -> Path:
         """Return where the agents' checkouts lie."""
         return self.root / self.config.worktrees

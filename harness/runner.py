@@ -20,6 +20,7 @@ from typing import Literal
 
 from .orders import Orders
 from .processes import end_descendants, exit_descriptor
+from .shortage import is_shortage
 
 POLITE_SECONDS = 10.0  # between SIGTERM and SIGKILL for a program that has to end before it is done
 LEFTOVER_SECONDS = 1.0  # the same for what a program left running when it ended by itself
@@ -80,7 +81,7 @@ def run(job: Job, orders: Orders, pulse: Callable[[], bool]) -> Run:
     """Run `job` until it ends, its time is over, `orders` say stop, or `pulse` returns False.
 
     `pulse` is called several times a second, also while what is left is being ended; it is where the worker
-    writes its heartbeat and looks whether its claim is still valid.
+    writes its heartbeat and looks whether its claim is still valid. Raises OSError when there is no room to start it.
     """
     start = time.monotonic()
     if orders.stopping:
@@ -90,6 +91,8 @@ def run(job: Job, orders: Orders, pulse: Callable[[], bool]) -> Run:
     try:
         process = _start(job)
     except (OSError, ValueError) as error:
+        if is_shortage(error):  # no descriptor or process to be had just now is no fault of the command
+            raise
         return Run("not-started", time.monotonic() - start, problem=_problem(job, error))
     try:
         ended = _wait(process, job, orders, pulse)

@@ -18,6 +18,7 @@ from ..queue.markers import Owner
 from ..queue.records import Record
 from ..queue.taking import Claim, Taker
 from ..queue.watching import BellWatch
+from ..worktrees.errors import GitError
 from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
 from .attempt import NO_FAULT_OF_THE_PROGRAM, Attempt
@@ -28,11 +29,10 @@ from .orders import Orders
 from .outcome import NO_ROOM
 from .processes import become_subreaper, end_marked
 from .project import Project
-from .shortage import once_there_is_room
+from .room import Room
+from .shortage import is_shortage, once_there_is_room
 from .workplace import Workplace
 
-_ROOM_SECONDS = 1.0  # how soon it is noticed that a disk is not full any more
-_BREATH_SECONDS = 5.0  # between attempts that found no room; so the queue is not churned through
 _LOOK_AGAIN_SECONDS = 30.0  # after which an idle worker trusts no earlier listing: a ring of the bell can be lost
 
 
@@ -51,7 +51,9 @@ class Worker:
         self._heart = Heart(self._agent, project.config.health.heartbeat_seconds)
         self._heart.tell("starting")
         pool = Pool(repository, project.worktrees, project.state.worktrees_lock)
-        self._place = Workplace(project, repository, self._agent, pool, target, orders, self._heart)
+        self._room = Room(project, orders, self._heart, agent_name)
+        self._room.keep_ballast()
+        self._place = Workplace(project, repository, self._agent, pool, target, orders, self._heart, self._room)
         with self._heart.beating():
             self._place.worktree()
         self._look_again_at = time.monotonic() + _LOOK_AGAIN_SECONDS
@@ -75,13 +77,14 @@ class Worker:
             return
         due = math.inf if self._orders.paused else seconds_until(self._taker.next_due, self._project.queue.now())
         seconds = min(at_most_seconds, due, self._heart.seconds_until_beat, self._look_again_at - now)
+        seconds = min(seconds, self._room.longest_wait_seconds)
         self._orders.wait_for_ring(watch, seconds)
 
     def work_once(self) -> bool:
-        """Make one attempt at the first item that can be taken; False when there is none, or none is wanted."""
-        if self._orders.paused or self._orders.finishing:
+        """Make one attempt at the first item that can be taken; False when there is none, or none is to be taken."""
+        if self._orders.paused or self._orders.finishing or self._room.lack() is not None:
             return False
-        claim = self._taker.take()
+        claim = self._take()
         if claim is None:
             return False
         self._tell_event("claimed", claim, None)
@@ -93,27 +96,36 @@ class Worker:
         succeeded = record.kind in {"landing", "done"}
         self._heart.rest(done=int(succeeded), failed=int(record.counted and not succeeded))
         if record.outcome == NO_ROOM:
-            self._orders.wait(_BREATH_SECONDS)
+            self._room.take_a_breath(lambda: self._orders.finishing)
+        else:
+            self._room.breathe_freely()
         return True
+
+    def _take(self) -> Claim | None:
+        try:
+            return self._taker.take()
+        except OSError as error:
+            if not is_shortage(error):
+                raise
+            self._room.wait(error)
+            return None
 
     def _record(self, claim: Claim, record: Record) -> bool:
         """End the claim with `record`, waiting for room on the disk if need be; False when it is not ours any more.
 
         The work is done and may have been expensive: to end instead would have it done again. Raises OSError when
-        it cannot be written for another reason, or when we are to stop at once; the claim is then that of a dead
-        worker, and is taken back.
+        it cannot be written for another reason, or when we are to stop at once and have no ballast left; the claim is
+        then that of a dead worker, and is taken back.
         """
-
         told = False
 
-        def wait(why: str) -> bool:
+        def wait(error: OSError | GitError) -> bool:
             nonlocal told
-            if not told:
-                self._tell_event("cannot-record", claim, record, why)
-            told = True
-            self._orders.wait(_ROOM_SECONDS)
-            self._heart.beat()
-            return not self._orders.stopping and self._taker.holds(claim)
+            told = told or self._tell_event("cannot-record", claim, record, str(error))
+            if self._orders.stopping:
+                return self._taker.holds(claim) and self._room.throw_off_ballast()
+            self._room.wait(error)
+            return self._taker.holds(claim)
 
         try:
             return once_there_is_room(lambda: self._taker.end(claim, record), wait)
@@ -134,8 +146,8 @@ class Worker:
         self._tell_event("abandoned", claim, None, why)
         self._heart.rest()
 
-    def _tell_event(self, event: str, claim: Claim, record: Record | None, why: str | None = None) -> None:
-        self._project.state.record_event(
+    def _tell_event(self, event: str, claim: Claim, record: Record | None, why: str | None = None) -> bool:
+        return self._project.state.record_event(
             event,
             item=claim.item.id,
             attempt=claim.attempt,
