@@ -21,6 +21,7 @@ from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.processes import end_marked
 from parallel_loop.harness.project import Project
+from parallel_loop.harness.shortage import is_shortage
 from parallel_loop.harness.worker import Worker
 from parallel_loop.queue.atomic import own_names
 from parallel_loop.queue.healing import heal
@@ -63,6 +64,7 @@ def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], 
         survey = Survey(project.queue)
         names = {*project.state.agent_names(), LANDER}
         end_marked(project.state.root, {name for name in names if not is_place_taken(project.state, name)})
+        project.state.remove_drafts()
         heal(project.queue, project.retry)
         survey.refresh()
         failed_before = failed_items(survey)
@@ -88,20 +90,27 @@ def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drai
             if worked:
                 heal_at = time.monotonic() + _HEAL_SECONDS
                 continue
-            if drain:
-                survey.refresh()
-                if survey.is_drained():
+            try:
+                if drain and _is_drained(survey):
                     return
-            if time.monotonic() >= heal_at:
-                heal_at = time.monotonic() + _HEAL_SECONDS
-                if not orders.paused:
-                    _heal_what_is_overlooked(project, survey)
+                if time.monotonic() >= heal_at:
+                    heal_at = time.monotonic() + _HEAL_SECONDS
+                    if not orders.paused:
+                        _heal_what_is_overlooked(project, survey)
+            except OSError as error:
+                if not is_shortage(error):
+                    raise
             worker.wait(watch, min(lander.seconds_until_look, heal_at - time.monotonic()))
         lander.land_all()
     finally:
         watch.close()
         worker.close()
         lander.close()
+
+
+def _is_drained(survey: Survey) -> bool:
+    survey.refresh()
+    return survey.is_drained()
 
 
 def _heal_what_is_overlooked(project: Project, survey: Survey) -> None:

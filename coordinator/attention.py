@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
@@ -23,9 +24,11 @@ def attention(
     survey: Survey,
     agents: Iterable[AgentStatus],
     target: TargetReport | None,
+    lack: Lack | None = None,
 ) -> tuple[Attention, ...]:
     """Return what needs a person, the most urgent first."""
     found = [
+        *_want_of_room(agents, lack),
         *_obstacles(agents, target),
         *(_question(entry) for entry, state in entries if state == "waiting"),
         *(_failure(entry) for entry, state in entries if state == "failed"),
@@ -36,6 +39,20 @@ def attention(
         rest = Attention(item=None, why=f"and {len(found) - _MOST + 1} more", next="parallel-loop list")
         return (*found[: _MOST - 1], rest)
     return tuple(found)
+
+
+def _want_of_room(agents: Iterable[AgentStatus], lack: Lack | None) -> Iterator[Attention]:
+    """Yield what is lacking: on the machine, and what single processes lack besides, each once."""
+    remedies: dict[str, str] = {} if lack is None else {lack.why: lack.next}
+    names: dict[str, list[str]] = {}
+    for agent in agents:
+        if agent.health == "no-room" and agent.note and (lack is None or agent.note != lack.why):
+            remedies.setdefault(agent.note, agent.next or "parallel-loop doctor")
+            names.setdefault(agent.note, []).append(agent.name)
+    for what, remedy in remedies.items():
+        who = f"{', '.join(names[what])}: " if what in names else ""
+        why = f"{who}{what}; meanwhile nothing new is begun, and it goes on by itself when that is over"
+        yield Attention(item=None, why=why, next=remedy)
 
 
 def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> Iterator[Attention]:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..harness.heart import Heart
-from ..harness.orders import Orders
 from ..harness.processes import MARK_AGENT, MARK_STATE
 from ..harness.project import Project
+from ..harness.room import Room
 from ..harness.runner import Job, Run, output_tail, run
 from ..harness.setting_up import LANDER_IDENTITY, equip
 from ..worktrees.environment import scrub
@@ -38,11 +37,9 @@ class Verdict:
 class Checker:
     """Runs the checks; the lander's heart beats meanwhile."""
 
-    def __init__(
-        self, project: Project, pool: Pool, worktree: Worktree, branch: LandingBranch, orders: Orders, heart: Heart
-    ) -> None:
+    def __init__(self, project: Project, pool: Pool, worktree: Worktree, branch: LandingBranch, room: Room) -> None:
         self._project, self._pool, self._worktree, self._branch = project, pool, worktree, branch
-        self._orders, self._heart = orders, heart
+        self._room = room
         self._logs = project.state.agent(LANDER).logs
 
     def check(self, candidate: Candidate, name: str, is_wanted: Callable[[], bool] = lambda: True) -> Verdict:
@@ -66,6 +63,8 @@ class Checker:
             result = self._run(command, log, is_wanted)
             if result.ended in {"stopped", "fenced"}:
                 return Verdict(stopped=True)
+            if not result.ok and self._room.lack() is not None:  # that says nothing of what was checked
+                return Verdict(stopped=True)
             if not result.ok:
                 kind = "check" if command in config.checks else "command of `setup: run:`"
                 return Verdict(failed=result.describe(f"the {kind} `{command}`"), output=output_tail(log, since))
@@ -73,11 +72,11 @@ class Checker:
 
     def _run(self, command: str, log: Path, is_wanted: Callable[[], bool]) -> Run:
         def pulse() -> bool:
-            self._heart.beat()
+            self._room.heart.beat()
             return is_wanted()
 
         environ = scrub(self._project.environ) | self._worktree.program_environment(LANDER_IDENTITY)
         environ |= {MARK_STATE: str(self._project.state.root), MARK_AGENT: LANDER}
         argv = ("/bin/sh", "-c", command)
         job = Job(argv, self._worktree.path, environ, log, self._project.config.check_timeout_seconds)
-        return run(job, self._orders, pulse)
+        return run(job, self._room.orders, pulse)

@@ -19,6 +19,8 @@ import msgspec
 
 from ..harness.identity import own_identity
 from ..harness.project import Project
+from ..harness.room import Complaint
+from ..harness.shortage import lack_of
 from ..queue.records import State
 from ..queue.survey import Survey
 from ..queue.watching import BellWatch
@@ -30,9 +32,11 @@ from .lifecycle import Event, PlaceState, has_worker
 from .lock import CoordinatorLock
 from .place import Place
 from .signals import Signals
+from .spare import SpareDescriptors
 from .status import StatusWriter
 
-_BREATH_SECONDS = 0.2  # after a turn that the machine hindered; what woke us may be there still
+_BREATH_SECONDS = 0.2  # after a turn that the machine hindered
+_LONG_BREATH_SECONDS = 1.0  # the same when the turn before was hindered as well
 _BUSY_SECONDS = 0.2  # how soon a request is noticed while much happens; else at once, as deaths and signals are
 _SLACK_SECONDS = 0.4  # by so much a turn may come late, or last, without anybody calling it a gap
 _SHARE = 50  # looking at the queue and publishing take a fiftieth of the time at most: a large queue waits longer
@@ -60,6 +64,7 @@ class Coordinator:
         self._wanted = Wanted(agents)
         self._signals = Signals()
         self._ending: Ending = ""
+        self._announced = True
         self._stuck = False
         self._crew = Crew(project, target)
         self._survey = Survey(project.queue)
@@ -70,7 +75,8 @@ class Coordinator:
         self._not_before = 0.0
         self._busy_at = time.monotonic()
         self._last_turn = time.monotonic()
-        self._hindrance = ""
+        self._complaint = Complaint(project, None)
+        self._spare = SpareDescriptors()
 
     def run(self) -> int:
         """Run until there is nothing left to do or somebody ends it; return the exit code.
@@ -145,14 +151,23 @@ class Coordinator:
             self._compare()
             if news:
                 self._status.publish(self._crew, self._wanted, self._ending, news=rang)
+                if self._complaint.tell(self._status.lack):
+                    self._crew.go_on()
                 now = time.monotonic()
                 self._not_before = now + min(_LONGEST_SECONDS, _SHARE * (now - self._last_turn))
         except OSError as error:  # no descriptors, no room: what was not done is found again by the next look
-            self._heard, self._not_before = b"", 0.0
-            if str(error) != self._hindrance:
-                self._hindrance = str(error)
-                self._project.state.record_event("hindered", why=self._hindrance)
-            time.sleep(_BREATH_SECONDS)
+            self._be_hindered(error)
+
+    def _be_hindered(self, error: OSError) -> None:
+        """Say what is in the way, if that can be said, and wait a moment: what woke us may be there still."""
+        self._heard, self._not_before = b"", 0.0
+        breath_seconds = _BREATH_SECONDS if self._complaint.lack is None else _LONG_BREATH_SECONDS
+        self._complaint.tell(lack_of(error))
+        with contextlib.suppress(OSError), self._spare.given_up():
+            self._survey.refresh()
+            self._counts = self._survey.counts()
+            self._status.publish(self._crew, self._wanted, self._ending, news=False)
+        time.sleep(breath_seconds)
 
     def _plan_to_wait(self, watch: BellWatch) -> tuple[float, Sequence[int]]:
         """Return for how long nothing has to be done unless a signal, a death or the bell wakes us, and what that is.
@@ -169,6 +184,8 @@ class Coordinator:
     def _late_seconds(self, planned_seconds: float) -> float:
         """By how much this turn came late: in that time nobody was watched, and nobody may be blamed for it."""
         before, self._last_turn = self._last_turn, time.monotonic()
+        if self._complaint.lack is not None:  # nor may who cannot write a heartbeat, as on a disk that is read-only
+            return self._last_turn - before
         return max(0.0, self._last_turn - before - planned_seconds - _SLACK_SECONDS)
 
     def _read_wanted(self) -> None:
@@ -209,8 +226,12 @@ class Coordinator:
         if asked > _STAGES.index(self._ending):
             self._ending = _STAGES[asked]
             self._wanted = msgspec.structs.replace(self._wanted, ending=self._ending)
-            write_wanted(self._project.state, self._wanted)  # who asks for something else is told that it ends
+            self._announced = False
             self._project.state.record_event("finishing" if asked == 1 else "stopping")
+        if not self._announced:  # who asks for something else is told that it ends; where that finds no room, later
+            with contextlib.suppress(OSError):
+                write_wanted(self._project.state, self._wanted)
+                self._announced = True
 
     def _is_drained(self) -> bool:
         """Nothing is left to do as of the last look, and nothing happened since."""

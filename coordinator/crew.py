@@ -19,7 +19,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ..harness.child import PLACE_TAKEN, PlaceTaken, hold_for_life
+from ..harness.child import NO_ROOM, PLACE_TAKEN, PlaceTaken, hold_for_life
 from ..harness.processes import become_subreaper, end_descendants, end_marked
 from ..harness.project import Project
 from ..harness.shortage import is_shortage
@@ -89,6 +89,7 @@ class Crew:
         names = {*self._project.state.agent_names(), LANDER}
         dead = {name for name in names if not self._adopt(name) and not is_place_taken(self._project.state, name)}
         end_marked(self._project.state.root, dead)
+        self._project.state.remove_drafts()
         self.heal()
 
     def heal(self) -> None:
@@ -159,6 +160,9 @@ class Crew:
             if place.process.exit_code == PLACE_TAKEN:
                 self._wait_for_predecessor(place)
                 continue
+            if place.process.exit_code == NO_ROOM and place.state is PlaceState.FILLED:
+                self._wait_for_room(place)
+                continue
             if place.state is PlaceState.FILLED or place.process.exit_code:
                 place.count_death()
             often = place.deaths_in_a_row > self._project.config.health.restarts
@@ -172,6 +176,20 @@ class Crew:
         if not self._adopt(place.name):
             place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
             place.note = "an earlier worker still has the place"
+
+    def _wait_for_room(self, place: Place) -> None:
+        """The process there could not begin for want of room, which is nobody's fault: start another in a while."""
+        place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
+        place.note = f"could not begin for want of room: {place.last_words() or 'its log has no room, either'}"
+        place.wants_room = True
+        place.empty()
+
+    def go_on(self) -> None:
+        """There is room again: begin now with what was put off for want of it."""
+        self._next_health = self._next_take_back = time.monotonic()
+        for place in self:
+            if place.wants_room:
+                place.resume_at = time.monotonic()
 
     def look_at_health(self, late_seconds: float) -> None:
         """Kill who has said nothing for too long. `late_seconds` is by how much this look comes late."""
@@ -248,6 +266,7 @@ class Crew:
         place.note = f"could not be started: {error}"
         place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
         if is_shortage(error):
+            place.wants_room = True
             return
         place.deaths_in_a_row += 1
         if place.deaths_in_a_row > self._project.config.health.restarts:

@@ -143,6 +143,7 @@ class Place:
         self.restarts = 0
         self.resume_at = 0.0  # monotonic seconds
         self.note: str | None = None
+        self.wants_room = False  # its next process waits for what the machine lacked, not for the end of a pause
         self.ended_well = False  # its last process ended because it was asked to, all done
         self._log_start = 0
 
@@ -151,7 +152,7 @@ class Place:
         log = self.directory.worker_log
         self._log_start = log.stat().st_size if log.exists() else 0
         self.fill(Process.start(self.module, self.arguments, log, environ, root))
-        self.note = None
+        self.note, self.wants_room = None, False
 
     def fill(self, process: Process) -> None:
         """Let `process` be the one here."""

@@ -9,7 +9,7 @@ import msgspec
 VERSION = 1
 
 CoordinatorState = Literal["running", "paused", "finishing", "stopping", "stopped"]
-Health = Literal["starting", "well", "silent", "dead", "failing", "finishing", "off"]
+Health = Literal["starting", "well", "no-room", "silent", "dead", "failing", "finishing", "off"]
 
 
 class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +44,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int | None = None
     cpu_percent: float | None = None
     note: str | None = None
+    next: str | None = None  # the command to begin with, where `note` says what is lacking
 
 
 class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):

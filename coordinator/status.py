@@ -11,6 +11,7 @@ import msgspec
 
 from ..harness.processes import Usage, usage_of_tree
 from ..harness.project import Project
+from ..harness.shortage import Lack, find_lack, lack_of
 from ..queue import atomic
 from ..queue.clock import utc_now
 from ..queue.survey import Survey
@@ -45,6 +46,7 @@ class StatusWriter:
         self._display = display
         self._holder: Holder | None = None
         self._started = time.monotonic()
+        self.lack: Lack | None = None  # what there was no room for when the last snapshot was published
         self.due = 0.0  # when the next snapshot is, in monotonic seconds
         self._usage_due = 0.0
         self._usage: dict[int, tuple[float, Usage]] = {}  # by pid: when, and what
@@ -66,6 +68,7 @@ class StatusWriter:
         # A claim does not ring: who was idle when the bell rang may be at work a moment later.
         idle = not news and not self._display.shows_time and all(agent.state == "idle" for agent in agents)
         self.due = now + (_IDLE_SECONDS if idle else _PUBLISH_SECONDS)
+        self.lack = find_lack(self._project.places)
         self._write(agents, self._coordinator(state, wanted.agents))
 
     def end(self) -> None:
@@ -73,9 +76,11 @@ class StatusWriter:
         self._write([], CoordinatorStatus(state="stopped"))
 
     def _write(self, agents: list[AgentStatus], coordinator: CoordinatorStatus) -> None:
-        picture = aggregate.build(self._project, self._survey, agents, coordinator)
-        with contextlib.suppress(OSError):  # a full disk: readers see that the file is old
+        picture = aggregate.build(self._project, self._survey, agents, coordinator, self.lack)
+        try:
             atomic.replace_file(self._project.state.status, snapshot.encode(picture) + b"\n")
+        except OSError as error:  # readers see that the file is old, and look for themselves
+            self.lack = self.lack or lack_of(error)
         with contextlib.suppress(OSError):  # a terminal that was closed: the run goes on
             self._display.show(picture)
 
@@ -106,7 +111,7 @@ class StatusWriter:
         return msgspec.structs.replace(
             status,
             restarts=place.restarts,
-            note=place.note if health in {"dead", "failing"} else None,
+            note=place.note if health in {"dead", "failing"} else status.note,
             rss_bytes=usage[1].rss_bytes if usage else None,
             cpu_percent=self._cpu_percent.get(pid) if pid is not None else None,
         )

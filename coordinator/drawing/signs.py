@@ -6,6 +6,7 @@ from __future__ import annotations
 HEALTH = {
     "starting": ("○", "o", "busy"),
     "well": ("●", "*", "good"),
+    "no-room": ("▲", "!", "warn"),
     "silent": ("▲", "!", "warn"),
     "dead": ("✗", "x", "bad"),
     "failing": ("✗", "x", "bad"),
