@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import itertools
 import os
 import re
@@ -200,7 +201,8 @@ def replace_or_overwrite(path: Path, data: bytes) -> None:
 def append_line(path: Path, line: bytes) -> None:
     """Append one line; lines of concurrent writers do not mix (one write to a file opened for appending).
 
-    What a full disk cut off is ended first, so that it spoils no other line. Raises OSError, also when it is cut off.
+    What a full disk cuts off is made blank, or else ended before the next line: it spoils no other. Raises OSError,
+    also when it was cut off.
     """
     data = line.rstrip(b"\n") + b"\n"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -208,10 +210,20 @@ def append_line(path: Path, line: bytes) -> None:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             data = b"\n" + data
-        if os.write(descriptor, data) < len(data):
+        written = os.write(descriptor, data)
+        if written < len(data):
+            with contextlib.suppress(OSError):
+                _make_blank(descriptor, written - data.startswith(b"\n"))
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
+
+
+def _make_blank(descriptor: int, count: int) -> None:
+    """Overwrite the bytes that were just appended, and only those: others may have appended more since."""
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_APPEND)
+    os.pwrite(descriptor, b"\n".rjust(count) if count > 0 else b"", end - count)
 
 
 def read_file(path: StrPath, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | None:

@@ -494,8 +494,19 @@ def test_a_line_that_a_full_disk_cut_off_spoils_no_other(tmp_path: Path, monkeyp
         patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:4]))
         with pytest.raises(OSError, match="No space left"):
             atomic.append_line(path, b'{"n": 2}')
+        assert path.read_bytes() == b'{"n": 1}\n   \n'
+        patch.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(FULL))
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                atomic.append_line(path, b'{"n": 2}')
     atomic.append_line(path, b'{"n": 3}')
-    assert path.read_bytes() == b'{"n": 1}\n{"n"\n{"n": 3}\n'
+    assert path.read_bytes() == b'{"n": 1}\n   \n{"n"\n{"n\n{"n": 3}\n'
+    with monkeypatch.context() as patch:
+        path.write_bytes(b"torn")
+        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:4]))
+        with pytest.raises(OSError, match="No space left"):
+            atomic.append_line(path, b'{"n": 4}')
+    assert path.read_bytes() == b"torn\n  \n"
 
 
 def test_what_killed_processes_were_writing_is_removed_at_the_next_start(tmp_path: Path) -> None:
