@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills fuzz torture large power fencing filesystems room bench bench-size clean
+.PHONY: demo test check format coverage kills day soak fuzz torture large power fencing filesystems room bench bench-size \
+    clean service agents-start agents-stop agents-restart agents-status
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -29,6 +30,16 @@ coverage: $(VENV)/installed
 # Random schedules of kills, by seed: each kills four times and then runs to the end.
 kills: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python tests/support/crash.py $(or $(FROM),0) $(or $(TO),20)
+
+# Days of 24 hours in seconds: the real coordinator with made-up processes on a made-up clock, by seed.
+day: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -P tests/support/virtual/day.py $(or $(FROM),0) $(or $(TO),20)
+
+# A real run under random kills, by seed: make soak MINUTES=60, make soak KILLS=200 SEED=7. FAST=1: nothing but workers,
+# as fast as they are replaced (make soak KILLS=5000 FAST=1: memory and descriptors of the coordinator must not grow).
+soak: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -P tests/support/soak.py --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(KILLS),--kills $(KILLS)) $(if $(FAST),--fast --agents 8) $(if $(STRICT),--strict)
 
 # Workers and landers that are stopped, replaced, and go on: twenty and five trials for each seed.
 fencing: $(VENV)/installed
@@ -65,11 +76,12 @@ power: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python tests/support/power_explore.py $(or $(FROM),0) $(or $(TO),20)
 	PYTHONPATH=tests $(BIN)/python tests/support/power_device.py $(or $(CUTS),5)
 
-# A quarter of an hour on a quiet machine; the second writes docs/performance.md and its plot.
+# Half an hour on a quiet machine; it writes docs/performance.md with its plot, and docs/supervision.md.
 bench: $(VENV)/bench
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/claim_rate.py --page
 	$(BIN)/python benchmarks/waking.py 50 20
+	$(BIN)/python benchmarks/supervision.py --page
 
 # A million finished items, a hundred thousand waiting: 4 GB of disk, ten minutes.
 bench-size: $(VENV)/installed
@@ -78,6 +90,21 @@ bench-size: $(VENV)/installed
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
+
+# The unit of `parallel-loop service`, in a real systemd that has nothing but namespaces of its own (root, Linux).
+service: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -P tests/support/user_systemd.py
+
+# The coordinator of the repository REPO, in the background: by its service where one is installed.
+REPO ?= .
+AGENTS = $(BIN)/parallel-loop --repo '$(REPO)'
+
+agents-start agents-stop agents-restart: agents-%: $(VENV)/installed
+	@if $(AGENTS) service status >/dev/null 2>&1; then $(AGENTS) service $*; else $(AGENTS) $*; fi
+
+agents-status: $(VENV)/installed
+	@$(AGENTS) service status 2>/dev/null || true
+	@$(AGENTS) status
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """The single-agent loop: one worker and the landing in this one process, on the same queue, without a coordinator.
 
 It is the fallback (``parallel_mode: false``, ``PARALLEL_MODE=false`` or ``python loop.py``), and the
-shortest way to read what parallel-loop does: take, work, land, again.
+shortest way to read what parallel-loop does: take, work, land, again. Its configuration is that of its start.
 """
 
 from __future__ import annotations
@@ -9,16 +9,23 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from parallel_loop.coordinator.aggregate import failed_items
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
-from parallel_loop.coordinator.crew import is_place_taken
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
+from parallel_loop.coordinator.machine import is_place_taken
+from parallel_loop.coordinator.notify import Notifier
+from parallel_loop.coordinator.paused_work import PausedWork
 from parallel_loop.coordinator.target_report import LANDER
+from parallel_loop.harness.accepted import write_accepted
+from parallel_loop.harness.containment import end_groups, find_out
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
+from parallel_loop.harness.pause_file import PauseFile
+from parallel_loop.harness.pauses import RunBegun
 from parallel_loop.harness.processes import end_marked
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.shortage import is_shortage
@@ -30,6 +37,7 @@ from parallel_loop.queue.watching import BellWatch
 
 _AGENT = "agent-1"
 _HEAL_SECONDS = 10.0  # who adds an item can be killed before its hint is made
+_HEAL_WHILE_HELD_SECONDS = 60.0  # the same where what is ready may wait for a paused program, or for room
 
 
 class LoopOrders(Orders):
@@ -52,65 +60,93 @@ class LoopOrders(Orders):
             self.stopping = self.stopping or wanted.ending == "stop"
 
 
-def run_alone(project: Project, target: str, *, drain: bool, tell: Callable[[], None]) -> int:
+def run_alone(
+    project: Project, target: str, *, drain: bool, tell: Callable[[], None], notifier: Notifier | None = None
+) -> int:
     """Work until told to end, or with `drain` until nothing is left to do; return the exit code.
 
-    `tell` is called often; it shows a person what happened since.
+    `tell` is called often; it shows a person what happened since. `notifier` is told when we are up.
     """
-    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
+    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity(), drain=drain)
     try:
+        write_accepted(project.state.config, project.config)  # for commands that are given while the file is broken
         write_wanted(project.state, Wanted(agents=1))
         orders = LoopOrders(project, tell)
         survey = Survey(project.queue)
         names = {*project.state.agent_names(), LANDER}
-        end_marked(project.state.root, {name for name in names if not is_place_taken(project.state, name)})
+        dead = {name for name in names if not is_place_taken(project.state, name)}
+        end_groups(project.state, dead)
+        end_marked(project.state.root, dead)
+        find_out(project.state)
         project.state.remove_drafts()
         heal(project.queue, project.retry)
         survey.refresh()
         failed_before = failed_items(survey)
-        _loop(project, target, orders, survey, drain=drain)
+        with suppress(OSError):
+            PauseFile(project).change(RunBegun())
+        stuck = _loop(project, target, orders, survey, drain=drain, notifier=notifier or Notifier())
         survey.refresh()
         if orders.stopping:
             return 130
-        return 1 if failed_items(survey) - failed_before else 0
+        return 1 if stuck or failed_items(survey) - failed_before else 0
     finally:
         tell()
         lock.close()
 
 
-def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drain: bool) -> None:
+def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drain: bool, notifier: Notifier) -> bool:
+    """Work until told to end, or until nothing is left; True when what is left waits for paused programs."""
     lander = Lander(project, target, orders)
     worker = Worker(project, _AGENT, target, orders)
+    notifier.ready("1 agent up, in this process", watched=False)  # this one waits for git, however long that takes
     watch = BellWatch(project.queue.bell)
-    heal_at = time.monotonic() + _HEAL_SECONDS
+    paused_work = PausedWork(project, survey)
+    worked_at = time.monotonic()
+    heal_at = worked_at + _HEAL_SECONDS
     try:
         while not orders.finishing:
             worked = worker.work_once()
             lander.land_all()
             if worked:
-                heal_at = time.monotonic() + _HEAL_SECONDS
+                worked_at = time.monotonic()
                 continue
-            try:
-                if drain and _is_drained(survey):
-                    return
+            with _patience():
+                if drain:
+                    survey.refresh()
+                    if survey.is_drained():
+                        return False
+                    if _is_stuck(project, paused_work):
+                        return True
+                held = paused_work.is_there or worker.is_held
+                heal_at = worked_at + (_HEAL_WHILE_HELD_SECONDS if held else _HEAL_SECONDS)
                 if time.monotonic() >= heal_at:
-                    heal_at = time.monotonic() + _HEAL_SECONDS
+                    worked_at = time.monotonic()
                     if not orders.paused:
                         _heal_what_is_overlooked(project, survey)
-            except OSError as error:
-                if not is_shortage(error):
-                    raise
-            worker.wait(watch, min(lander.seconds_until_look, heal_at - time.monotonic()))
+            worker.wait(watch, min(lander.seconds_until_look, max(0.0, heal_at - time.monotonic())))
         lander.land_all()
+        return False
     finally:
         watch.close()
         worker.close()
         lander.close()
 
 
-def _is_drained(survey: Survey) -> bool:
-    survey.refresh()
-    return survey.is_drained()
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Let want of room pass: what was not done for it is done at the next look."""
+    try:
+        yield
+    except OSError as error:
+        if not is_shortage(error):
+            raise
+
+
+def _is_stuck(project: Project, paused_work: PausedWork) -> bool:
+    why = paused_work.why_stuck()
+    if why is not None:
+        project.state.record_event("finishing", why=why)
+    return why is not None
 
 
 def _heal_what_is_overlooked(project: Project, survey: Survey) -> None:

@@ -31,7 +31,7 @@ def page(summary: Summary) -> str:
 
 def goals_table(summary: Summary) -> str:
     rows = ([goal.what, goal.wanted, goal.measured, "yes" if goal.met else "**no**"] for goal in goals(summary))
-    return _table(["", "wanted", "measured", "met"], rows)
+    return table(["", "wanted", "measured", "met"], rows)
 
 
 def busy(summary: Summary) -> str:
@@ -43,7 +43,7 @@ def busy(summary: Summary) -> str:
 def cell_table(summary: Summary, cell: Cell) -> str:
     """Return all that was measured in one cell, a row for each system."""
     head = ["", "items/s", "ours ÷ it", "claim p50 µs", "p99 µs", "worst ms", "least share", "dup", "miss"]
-    return _table(head, (_cells(summary, row) for row in summary.rows(cell)))
+    return table(head, (_cells(summary, row) for row in summary.rows(cell)))
 
 
 def _cells(summary: Summary, row: Row) -> list[str]:
@@ -109,7 +109,7 @@ def _across(summary: Summary, cells: Sequence[Cell], heads: Sequence[str]) -> st
         found = [summary.row(cell, system) for cell in cells]
         if any(found):
             rows.append([_name(summary, system), *(_with_ratio(summary, row) for row in found)])
-    return _table(["", *heads], rows)
+    return table(["", *heads], rows)
 
 
 def _with_ratio(summary: Summary, row: Row | None) -> str:
@@ -138,7 +138,7 @@ def _single(summary: Summary) -> str:
             cells.append("–" if growth is None else f"{growth:.2f}")
             cells.append("–" if megabytes is None else f"{megabytes:.0f}")
             rows.append([_name(summary, system), *cells])
-    return "Adding one item to a call; the mean of all claims; the most memory of a fresh process.\n\n" + _table(
+    return "Adding one item to a call; the mean of all claims; the most memory of a fresh process.\n\n" + table(
         head, rows
     )
 
@@ -165,7 +165,7 @@ def _faster(summary: Summary) -> str:
     return "\n".join(lines) if lines else "Nowhere in what was measured."
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table, padded so that it reads well as text too."""
     lines = [list(head), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

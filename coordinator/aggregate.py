@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from ..harness.pause_file import PauseFile
 from ..harness.project import Project
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import Heartbeat, living_worker
@@ -15,10 +16,19 @@ from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
 from . import snapshot as model
-from .attention import attention
+from .attention import attention, paused
 from .control import Ending, Wanted, read_wanted
 from .lock import Holder, read_holder
-from .snapshot import AgentStatus, Attention, CoordinatorStatus, QueueCounts, RecentItem, Snapshot, TargetStatus, Totals
+from .snapshot import (
+    AgentStatus,
+    Attention,
+    CoordinatorStatus,
+    QueueCounts,
+    RecentItem,
+    Snapshot,
+    TargetStatus,
+    Totals,
+)
 from .target_report import LANDER, TargetReport, read_target
 
 _FRESH_SECONDS = 5.0  # an older status file is of a coordinator that cannot write it: look for ourselves
@@ -39,20 +49,18 @@ def current_snapshot(project: Project) -> Snapshot:
     agents = _agents_by_their_word(project, holder)
     if holder is None:
         return build(project, survey, agents, coordinator)
-    lack = find_lack(project.places)
-    silence = _silence(project, holder) if lack is None else None
-    picture = build(project, survey, agents, coordinator, lack)
-    return msgspec.structs.replace(picture, attention=(silence, *picture.attention)) if silence else picture
+    lack = find_lack(project.folders.values())
+    return build(project, survey, agents, coordinator, () if lack else _silence(project, holder), lack)
 
 
-def _silence(project: Project, holder: Holder) -> Attention | None:
+def _silence(project: Project, holder: Holder) -> Iterator[Attention]:
     """Say since when a coordinator that published before does not; the single-agent loop never does."""
     last = _last_published(project)
     if last is None or last.coordinator.pid != holder.pid or seconds_between(last.at, utc_now()) < _SILENCE_SECONDS:
-        return None
+        return
     since = f"the coordinator (pid {holder.pid}) has published nothing since {last.at}"
     remedy = f"ps -o pid,stat,wchan:30,args -p {holder.pid}"
-    return Attention(item=None, why=f"{since}: it is stopped, or hindered", next=remedy)
+    yield Attention(item=None, why=f"{since}: it is stopped, or hindered", next=remedy)
 
 
 def _published(project: Project) -> Snapshot | None:
@@ -129,6 +137,8 @@ def agent_status(beat: Heartbeat, *, health: model.Health) -> AgentStatus:
         progress_age_seconds=None if beat.progress is None else round(max(0.0, now - beat.progress), 1),
         done=beat.done,
         failed=beat.failed,
+        rss_bytes=beat.rss_bytes,
+        cpu_percent=beat.cpu_percent,
     )
 
 
@@ -137,19 +147,21 @@ def build(
     survey: Survey,
     agents: Sequence[AgentStatus],
     coordinator: CoordinatorStatus,
+    calls: Iterable[Attention] = (),
     lack: Lack | None = None,
 ) -> Snapshot:
-    """Put the snapshot together."""
+    """Put the snapshot together; `calls` are for a person and of the coordinator itself."""
     entries = [(entry, survey.state(entry)) for entry in survey.entries()]
     counts = survey.counts()
     target = read_target(project.state.root)
+    calls = (*calls, *map(paused, PauseFile(project).in_force().values()))
     return Snapshot(
         at=utc_now(),
         coordinator=coordinator,
         agents=tuple(agent for agent in agents if agent.name != LANDER),
         queue=QueueCounts(**counts),
         totals=_totals(survey, counts),
-        attention=attention(entries, survey, agents, target, lack),
+        attention=attention(entries, survey, agents, target, calls, lack),
         target=_target_status(target),
         recent=tuple(recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )

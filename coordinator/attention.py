@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..harness.pause_file import what, why
+from ..harness.pauses import Trouble
 from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
+from .drawing.moments import clock
 from .snapshot import AgentStatus, Attention
 from .target_report import TargetReport
 
@@ -24,10 +27,13 @@ def attention(
     survey: Survey,
     agents: Iterable[AgentStatus],
     target: TargetReport | None,
+    calls: Iterable[Attention] = (),
     lack: Lack | None = None,
 ) -> tuple[Attention, ...]:
-    """Return what needs a person, the most urgent first."""
+    """Return what needs a person, the most urgent first; `calls` are those of the coordinator itself."""
+    agents = tuple(agents)
     found = [
+        *calls,
         *_want_of_room(agents, lack),
         *_obstacles(agents, target),
         *(_question(entry) for entry, state in entries if state == "waiting"),
@@ -42,17 +48,17 @@ def attention(
 
 
 def _want_of_room(agents: Iterable[AgentStatus], lack: Lack | None) -> Iterator[Attention]:
-    """Yield what is lacking: on the machine, and what single processes lack besides, each once."""
-    remedies: dict[str, str] = {} if lack is None else {lack.why: lack.next}
+    """Yield what is lacking: on the machine, and what single processes lack besides: by its remedy, each once."""
+    wants: dict[str, str] = {} if lack is None else {lack.next: lack.why}
     names: dict[str, list[str]] = {}
     for agent in agents:
-        if agent.health == "no-room" and agent.note and (lack is None or agent.note != lack.why):
-            remedies.setdefault(agent.note, agent.next or "parallel-loop doctor")
-            names.setdefault(agent.note, []).append(agent.name)
-    for what, remedy in remedies.items():
-        who = f"{', '.join(names[what])}: " if what in names else ""
-        why = f"{who}{what}; meanwhile nothing new is begun, and it goes on by itself when that is over"
-        yield Attention(item=None, why=why, next=remedy)
+        if agent.health == "no-room" and agent.note and agent.next and (lack is None or agent.next != lack.next):
+            wants.setdefault(agent.next, agent.note)
+            names.setdefault(agent.next, []).append(agent.name)
+    for remedy, want in wants.items():
+        who = f"{', '.join(names[remedy])}: " if remedy in names else ""
+        said = f"{who}{want}; meanwhile nothing new is begun, and it goes on by itself when that is over"
+        yield Attention(item=None, why=said, next=remedy)
 
 
 def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> Iterator[Attention]:
@@ -64,7 +70,15 @@ def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> It
                 item=None,
                 why=f"{agent.name} was given up: {agent.note or 'its workers died too often'}",
                 next=f"parallel-loop logs {agent.name} --worker",
+                lines=agent.last_lines,
             )
+
+
+def paused(pause: Trouble) -> Attention:
+    """Say which program is paused, why, and what to do."""
+    trial = "a trial is under way" if pause.trial else f"the next trial is at {clock(pause.until)[:5]}"
+    said = f"{what(pause)} is paused ({trial}): {why(pause)}. Its items stay ready; mend it, then let it go on"
+    return Attention(item=None, why=said, next=f"parallel-loop resume {pause.last.program}")
 
 
 def _question(entry: Entry) -> Attention:

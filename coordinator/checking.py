@@ -6,11 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..harness.bounds import bounds_of
+from ..harness.containment import held
+from ..harness.heart import Seen
+from ..harness.logs import output_tail
 from ..harness.processes import MARK_AGENT, MARK_STATE
 from ..harness.project import Project
 from ..harness.room import Room
-from ..harness.runner import Job, Run, output_tail, run
+from ..harness.runner import Job, Run, run
 from ..harness.setting_up import LANDER_IDENTITY, equip
+from ..harness.watch import Watch
 from ..worktrees.environment import scrub
 from ..worktrees.landing import Candidate, LandingBranch
 from ..worktrees.pool import Pool
@@ -71,12 +76,19 @@ class Checker:
         return Verdict()
 
     def _run(self, command: str, log: Path, is_wanted: Callable[[], bool]) -> Run:
-        def pulse() -> bool:
-            self._room.heart.beat()
+        def pulse(watch: Watch | None) -> bool:
+            self._room.heart.beat(None if watch is None else Seen.of(watch))
             return is_wanted()
 
         environ = scrub(self._project.environ) | self._worktree.program_environment(LANDER_IDENTITY)
         environ |= {MARK_STATE: str(self._project.state.root), MARK_AGENT: LANDER}
         argv = ("/bin/sh", "-c", command)
-        job = Job(argv, self._worktree.path, environ, log, self._project.config.check_timeout_seconds)
-        return run(job, self._room.orders, pulse)
+        config, state = self._project.config, self._project.state
+        with held(state, state.agent(LANDER), bounds_of(config, None, 0)) as bounds:
+            seconds = config.check_timeout_seconds
+            job = Job(
+                *(argv, self._worktree.path, environ, log, seconds),
+                bounds=bounds,
+                no_progress_seconds=config.health.no_progress_seconds,
+            )
+            return run(job, self._room.orders, pulse)

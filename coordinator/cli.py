@@ -24,10 +24,13 @@ _SECTIONS: dict[str, dict[str, str]] = {
     "Give work": {"add": "add:add", "import": "import_items:import_items"},
     "Run": {
         "run": "run:run",
+        "start": "background:start",
         "stop": "steer:stop",
+        "restart": "background:restart",
         "pause": "steer:pause",
         "resume": "steer:resume",
         "scale": "steer:scale",
+        "service": "service:service",
     },
     "Look": {
         "status": "status:status",

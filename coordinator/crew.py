@@ -3,8 +3,8 @@
 What a place does next is decided by the table in lifecycle.py; here it is done.
 
 Guarantees: a claim is taken back only after its worker is dead and what the worker had started is dead, too; at the
-beginning only the dead lose their claims, and the living are watched. Nothing is ended that we did not start: where
-strangers can be among our children, only what carries an agent's mark is.
+beginning only the dead lose their claims, and the living are watched. Nobody who was told to end can put it off for
+ever, whether silent or not.
 
 Assumes: one crew for each repository (the coordinator's lock), used by one thread.
 """
@@ -12,25 +12,22 @@ Assumes: one crew for each repository (the coordinator's lock), used by one thre
 from __future__ import annotations
 
 import contextlib
-import os
-import random
+import math
 import signal
-import time
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
-from ..harness.child import NO_ROOM, PLACE_TAKEN, PlaceTaken, hold_for_life
-from ..harness.processes import become_subreaper, end_descendants, end_marked
+from ..harness.child import NO_ROOM, PLACE_TAKEN
+from ..harness.diagnose import Attendance, Observation, Patience, is_silent
 from ..harness.project import Project
 from ..harness.shortage import is_shortage
-from ..harness.state import StateDirectory, living_worker
 from ..queue.healing import heal, take_back_from_the_dead
 from ..queue.records import Entry
 from ..worktrees.environment import scrub
 from . import lifecycle
-from .diagnose import Attendance, Observation, diagnose
 from .lifecycle import Action, Event, PlaceState
-from .place import Place, Process
+from .machine import Machine
+from .place import Place
+from .process import Process
 from .target_report import LANDER
 
 _HEALTH_SECONDS = 5.0  # a beat's usual period; sooner for who may be silent only for a short time
@@ -39,17 +36,18 @@ _LOOK_SECONDS = 0.2  # how soon an end is noticed where there is no pidfd
 _TAKE_BACK_SECONDS = 10.0  # deaths are followed at once; this is for what could not be written then
 _TRY_AGAIN_SECONDS = 5.0
 _GRACE_SECONDS = 15.0  # a worker gives its program ten, then commits what is there
+_STOP_SECONDS = 60.0  # the same for one that says it is about to end: a commit may be large, git may hang
 
 
 class Crew:
     """All places of one repository."""
 
-    def __init__(self, project: Project, target: str) -> None:
+    def __init__(self, project: Project, target: str, machine: Machine | None = None) -> None:
         self._project = project
         self._target = target
+        self._machine = machine or Machine()
         self._agents: dict[str, Place] = {}
         self.lander = self._make_place(LANDER, "parallel_loop.coordinator.lander", target)
-        self._strangers = False
         self._attendance = Attendance()
         self._next_health = 0.0
         self._next_take_back = 0.0
@@ -77,19 +75,29 @@ class Crew:
         return self._agents[name]
 
     def _make_place(self, name: str, module: str, *arguments: str) -> Place:
-        return Place(self._project.state.agent(name), module, (str(self._project.root), *arguments))
+        state = self._project.state
+        return Place(state.agent(name), module, (str(self._project.root), *arguments, str(state.config)), self._machine)
+
+    def reconfigure(self, project: Project, *, workers: bool) -> None:
+        """Go on with another configuration; with `workers`, it matters to them, and they are replaced.
+
+        Each finishes the item in hand first. What a place was given up for may have been mended.
+        """
+        self._project = project
+        for place in self if workers else ():
+            self.happen(place, Event.RECONFIGURED)
 
     # --- beginning and end ----------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Watch the living of an earlier run, end what its dead left running, and take back what those held."""
-        # A script that ends with `exec parallel-loop run` leaves us its children; process 1 gets everybody's orphans.
-        self._strangers = os.getpid() == 1 or _has_children()
-        become_subreaper()
-        names = {*self._project.state.agent_names(), LANDER}
-        dead = {name for name in names if not self._adopt(name) and not is_place_taken(self._project.state, name)}
-        end_marked(self._project.state.root, dead)
-        self._project.state.remove_drafts()
+        self._machine.become_supervisor()
+        state = self._project.state
+        names = {*state.agent_names(), LANDER}
+        dead = {name for name in names if not self._adopt(name) and not self._machine.is_place_taken(state, name)}
+        self._machine.end_groups(state, dead)
+        self._machine.end_marked(state, dead)
+        state.remove_drafts()
         self.heal()
 
     def heal(self) -> None:
@@ -99,8 +107,7 @@ class Crew:
 
     def _adopt(self, name: str) -> bool:
         """Watch the process that outlived an earlier coordinator, if there is one. It finishes by itself."""
-        beat = living_worker(self._project.state.agent(name))
-        process = Process.adopt(beat.identity) if beat is not None else None
+        process = self._machine.find(self._project.state.agent(name))
         if process is None:
             return False
         place = self.place(name)
@@ -114,9 +121,9 @@ class Crew:
         for place in self:
             if place.process is not None:
                 place.process.send(signal.SIGTERM)
-        deadline = time.monotonic() + _GRACE_SECONDS
+        deadline = self._machine.monotonic() + _GRACE_SECONDS
         for place in self:
-            if place.process is not None and not place.process.wait(deadline - time.monotonic()):
+            if place.process is not None and not place.process.wait(deadline - self._machine.monotonic()):
                 place.process.send(signal.SIGKILL)
                 place.process.wait(_GRACE_SECONDS)
         with contextlib.suppress(OSError):
@@ -142,7 +149,7 @@ class Crew:
             if place.state is PlaceState.WAITING and (place is self.lander or not paused):
                 moments.append(place.resume_at)
             if place.process is not None and place.process.descriptor is None:
-                moments.append(time.monotonic() + _LOOK_SECONDS)
+                moments.append(self._machine.monotonic() + _LOOK_SECONDS)
         return min(moments)
 
     def notice_deaths(self, readable: Collection[int]) -> bool:
@@ -163,9 +170,10 @@ class Crew:
             if place.process.exit_code == NO_ROOM and place.state is PlaceState.FILLED:
                 self._wait_for_room(place)
                 continue
-            if place.state is PlaceState.FILLED or place.process.exit_code:
+            counts = place.state is PlaceState.FILLED or bool(place.process.exit_code)
+            if counts:
                 place.count_death()
-            often = place.deaths_in_a_row > self._project.config.health.restarts
+            often = counts and place.restarts.are_spent(self._project.config.health.restarts)
             self.happen(place, Event.DIED_TOO_OFTEN if often else Event.DIED)
         self._take_back()
         return True
@@ -174,27 +182,30 @@ class Crew:
         """An earlier worker has the place, and had not said so when the run began: watch it as the others are."""
         place.empty()
         if not self._adopt(place.name):
-            place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
+            place.state, place.resume_at = PlaceState.WAITING, self._machine.monotonic() + _TRY_AGAIN_SECONDS
             place.note = "an earlier worker still has the place"
 
     def _wait_for_room(self, place: Place) -> None:
         """The process there could not begin for want of room, which is nobody's fault: start another in a while."""
-        place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
+        place.state, place.resume_at = PlaceState.WAITING, self._machine.monotonic() + _TRY_AGAIN_SECONDS
         place.note = f"could not begin for want of room: {place.last_words() or 'its log has no room, either'}"
         place.wants_room = True
         place.empty()
 
     def go_on(self) -> None:
         """There is room again: begin now with what was put off for want of it."""
-        self._next_health = self._next_take_back = time.monotonic()
+        self._next_health = self._next_take_back = self._machine.monotonic()
         for place in self:
             if place.wants_room:
-                place.resume_at = time.monotonic()
+                place.resume_at = self._machine.monotonic()
 
-    def look_at_health(self, late_seconds: float) -> None:
-        """Kill who has said nothing for too long. `late_seconds` is by how much this look comes late."""
-        now = time.monotonic()
-        self._attendance.note_turn(now, late_seconds)
+    def note_turn(self, late_seconds: float) -> None:
+        """Note that we look again, so much later than we wanted to: meanwhile nobody could be heard."""
+        self._attendance.note_turn(self._machine.monotonic(), late_seconds)
+
+    def look_at_health(self) -> None:
+        """Kill who has said nothing for too long."""
+        now = self._machine.monotonic()
         if now < self._next_health:
             return
         patience_seconds = min(map(self._patience_seconds, self))
@@ -204,14 +215,17 @@ class Crew:
         for place in self:
             if place.process is None:
                 continue
-            beat = place.heartbeat()
+            beat, ours_since = place.heartbeat(), place.process.started
+            # What somebody said before we watched them is no older than that: nobody may have been able to speak then.
+            heard = ours_since if beat is None else max(ours_since, beat.beat)
             seen = Observation(
                 alive=True,
-                since_start_seconds=now - place.process.started,
-                beat_age_seconds=None if beat is None else now - beat.beat,
-                monitor_gap_seconds=self._attendance.missed_since(place.process.started if beat is None else beat.beat),
+                since_start_seconds=now - ours_since,
+                beat_age_seconds=None if beat is None else now - heard,
+                monitor_gap_seconds=self._attendance.missed_since(heard),
             )
-            if diagnose(seen, self._patience_seconds(place)) == "silent":
+            patience = Patience(self._patience_seconds(place), math.inf)
+            if is_silent(seen, patience) or self._is_overdue(place, now):
                 self.happen(place, Event.SILENT)
 
     def _patience_seconds(self, place: Place) -> float:
@@ -219,16 +233,21 @@ class Crew:
         silent_seconds = self._project.config.health.silent_seconds
         return min(silent_seconds, _GRACE_SECONDS) if place.state is PlaceState.STOPPING else silent_seconds
 
+    def _is_overdue(self, place: Place, now: float) -> bool:
+        """Whether the process there was told to stop long ago; its heart may beat on while git hangs."""
+        told = place.told_to_stop
+        stopping = place.state is PlaceState.STOPPING
+        return stopping and now - told - self._attendance.missed_since(told) > _STOP_SECONDS
+
     def _end_leftovers(self, dead: set[str]) -> None:
-        """End what dead workers left running: our children now, or nobody's if the worker was not our child."""
-        adopted = any(place.process is not None and place.process.is_adopted for place in self if place.name in dead)
-        if not self._strangers:
-            end_descendants(
-                grace_seconds=0.0,
-                keep={place.process.pid for place in self if place.process is not None and place.name not in dead},
-            )
-        if self._strangers or adopted:
-            end_marked(self._project.state.root, dead)
+        """End what dead workers left running."""
+        processes = {place.name: place.process for place in self if place.process is not None}
+        self._machine.end_leftovers(
+            self._project.state,
+            {name: process.pid for name, process in processes.items() if name in dead},
+            keep={process.pid for name, process in processes.items() if name not in dead},
+            adopted=any(process.is_adopted for name, process in processes.items() if name in dead),
+        )
 
     # --- what follows ---------------------------------------------------------------------------------
 
@@ -242,13 +261,18 @@ class Crew:
             case Action.ASK_TO_FINISH if place.process is not None:
                 place.process.ask_to_finish()
             case Action.TERMINATE if place.process is not None:
+                place.told_to_stop = self._machine.monotonic()
                 place.process.send(signal.SIGTERM)
             case Action.KILL if place.process is not None:
                 self._kill(place, place.process)
+            case Action.FORGIVE:
+                place.restarts.forgive()
             case Action.BURY | Action.BURY_AND_GIVE_UP if place.process is not None:
-                self._bury(place, place.process, unexpected=before is PlaceState.FILLED)
+                # Who was told to finish may end, but not by a signal or with an error.
+                crashed = before is PlaceState.FINISHING and bool(place.process.exit_code)
+                self._bury(place, place.process, unexpected=before is PlaceState.FILLED or crashed)
                 if action is Action.BURY_AND_GIVE_UP:
-                    self._project.state.record_event("gave-up", agent=place.name, why=place.note)
+                    self._tell_given_up(place)
             case _:
                 pass
 
@@ -264,33 +288,38 @@ class Crew:
     def _put_off(self, place: Place, error: OSError) -> None:
         """Try again later; what is no shortage of the moment does not pass by itself, and is tried only so often."""
         place.note = f"could not be started: {error}"
-        place.state, place.resume_at = PlaceState.WAITING, time.monotonic() + _TRY_AGAIN_SECONDS
+        place.state, place.resume_at = PlaceState.WAITING, self._machine.monotonic() + _TRY_AGAIN_SECONDS
         if is_shortage(error):
             place.wants_room = True
             return
-        place.deaths_in_a_row += 1
-        if place.deaths_in_a_row > self._project.config.health.restarts:
+        place.restarts.note_refusal()
+        if place.restarts.are_spent(self._project.config.health.restarts):
             place.state = PlaceState.FAILING
-            self._project.state.record_event("gave-up", agent=place.name, why=place.note)
+            self._tell_given_up(place)
+
+    def _tell_given_up(self, place: Place) -> None:
+        place.keep_last_lines()
+        self._project.state.record_event("gave-up", agent=place.name, why=place.note)
 
     def _kill(self, place: Place, process: Process) -> None:
         process.send(signal.SIGKILL)
         if place.note is None:  # one that the kernel does not let go of yet is killed again, and told of once
-            place.note = "it was silent for too long and was killed"
+            overdue = self._is_overdue(place, self._machine.monotonic())
+            what = "did not end when it was told to" if overdue else "was silent for too long"
+            place.note = f"it {what} and was killed"
             self._project.state.record_event("killed", agent=place.name, why=place.note)
 
     def _bury(self, place: Place, dead: Process, *, unexpected: bool) -> None:
         if unexpected:
             place.note = place.note or place.last_words() or f"it {dead.describe_end()}"
-            pause_seconds = lifecycle.restart_pause_seconds(place.deaths_in_a_row, random.random())  # noqa: S311
-            place.resume_at = time.monotonic() + pause_seconds
+            place.resume_at = self._machine.monotonic() + place.restarts.pause_seconds(self._machine.chance())
             self._project.state.record_event("died", agent=place.name, pid=dead.pid, why=place.note)
         place.ended_well = not unexpected and dead.exit_code == 0
         place.empty()
 
     def _take_back(self) -> None:
         """Take back what dead workers held; what cannot be written now (a full disk) is tried again soon."""
-        self._next_take_back = time.monotonic() + _TAKE_BACK_SECONDS
+        self._next_take_back = self._machine.monotonic() + _TAKE_BACK_SECONDS
         with contextlib.suppress(OSError):
             for entry in take_back_from_the_dead(self._project.queue, self._project.retry):
                 self._tell_taken_back(entry)
@@ -298,24 +327,3 @@ class Crew:
     def _tell_taken_back(self, entry: Entry) -> None:
         agent = entry.last.agent if entry.last is not None else None
         self._project.state.record_event("taken-back", item=entry.item.id, attempt=entry.attempts, agent=agent)
-
-
-def is_place_taken(state: StateDirectory, name: str) -> bool:
-    """Whether a living process has the place, by the lock it holds for life: it may not have said so elsewhere yet."""
-    lock = state.landing_lock if name == LANDER else state.agent(name).lock
-    try:
-        os.close(hold_for_life(lock, name))
-    except PlaceTaken:
-        return True
-    except FileNotFoundError:  # nobody ever had it
-        return False
-    return False
-
-
-def _has_children() -> bool:
-    """Whether this process has children, none of which can be of ours before any place was filled."""
-    for path in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            if path.read_text().split():
-                return True
-    return False

@@ -39,7 +39,7 @@ CODES = {
     **dict.fromkeys(("BareRepository", "EmptyRepository", "NotARepository"), ENVIRONMENT),
     **dict.fromkeys(("ForeignDirectory", "GitError", "GitMissing", "GitTooOld", "WorktreeGone"), ENVIRONMENT),
     **dict.fromkeys(("ImportUnfinished", "LockTimeout", "NewerFormat", "NoHardLinks"), ENVIRONMENT),
-    **dict.fromkeys(("NoPlace", "StateGone", "Unreadable", "Unsuitable"), ENVIRONMENT),
+    **dict.fromkeys(("NoPlace", "ServiceError", "StateGone", "Unreadable", "Unsuitable"), ENVIRONMENT),
 }
 _REMEDIES = {
     errno.ENOSPC: "make room on the disk, then run this again",

@@ -24,11 +24,12 @@ import msgspec
 from ..harness.child import hold_for_life, serve
 from ..harness.heart import Heart
 from ..harness.orders import Orders
-from ..harness.processes import become_subreaper, end_marked
+from ..harness.processes import end_marked
 from ..harness.project import Project
 from ..harness.room import Room
 from ..harness.setting_up import ensure_landing_branch
 from ..harness.shortage import is_shortage
+from ..harness.tree import become_subreaper
 from ..queue.atomic import Unreadable
 from ..queue.records import Entry, Record
 from ..queue.watching import BellWatch
@@ -54,6 +55,7 @@ class Lander:
 
     def __init__(self, project: Project, target: str, orders: Orders) -> None:
         self._project, self._target, self._orders = project, target, orders
+        orders.obey_death(project.config.on_coordinator_death)
         agent = project.state.agent(LANDER)
         agent.create()
         self._lock = hold_for_life(project.state.landing_lock, "landing")
@@ -285,9 +287,9 @@ class Lander:
 
 
 def main(arguments: list[str]) -> int:
-    """Land for the repository `arguments[0]`, whose target is `arguments[1]`."""
-    root, target = arguments
-    return serve(lambda orders: Lander(Project.open(Path(root)), target, orders))
+    """Land: `arguments` are repository, target and the file of the configuration."""
+    root, target, *accepted = arguments
+    return serve(lambda orders: Lander(Project.open(Path(root), accepted=accepted), target, orders))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Event(Enum):
     DIED_TOO_OFTEN = auto()
     SILENT = auto()
     PAUSE_OVER = auto()
+    RECONFIGURED = auto()
 
 
 class Action(Enum):
@@ -41,6 +42,7 @@ class Action(Enum):
     KILL = auto()
     BURY = auto()  # end what the worker left running, take its item back
     BURY_AND_GIVE_UP = auto()
+    FORGIVE = auto()  # let the place have as many deaths again as at the beginning
 
 
 _S, _E, _A = PlaceState, Event, Action
@@ -52,6 +54,7 @@ TABLE: dict[tuple[PlaceState, Event], tuple[PlaceState, Action | None]] = {
     (_S.FILLED, _E.DIED): (_S.WAITING, _A.BURY),
     (_S.FILLED, _E.DIED_TOO_OFTEN): (_S.FAILING, _A.BURY_AND_GIVE_UP),
     (_S.FILLED, _E.SILENT): (_S.FILLED, _A.KILL),
+    (_S.FILLED, _E.RECONFIGURED): (_S.FINISHING, _A.ASK_TO_FINISH),
     (_S.FINISHING, _E.STOP): (_S.STOPPING, _A.TERMINATE),
     (_S.FINISHING, _E.DIED): (_S.VACANT, _A.BURY),
     (_S.FINISHING, _E.DIED_TOO_OFTEN): (_S.FAILING, _A.BURY_AND_GIVE_UP),
@@ -63,6 +66,7 @@ TABLE: dict[tuple[PlaceState, Event], tuple[PlaceState, Action | None]] = {
     (_S.WAITING, _E.UNWANTED): (_S.VACANT, None),
     (_S.WAITING, _E.STOP): (_S.VACANT, None),
     (_S.FAILING, _E.UNWANTED): (_S.VACANT, None),
+    (_S.FAILING, _E.RECONFIGURED): (_S.VACANT, _A.FORGIVE),
     (_S.FAILING, _E.STOP): (_S.VACANT, None),
 }
 
@@ -74,13 +78,3 @@ def next_state(state: PlaceState, event: Event) -> tuple[PlaceState, Action | No
 
 def has_worker(state: PlaceState) -> bool:
     return state in {PlaceState.FILLED, PlaceState.FINISHING, PlaceState.STOPPING}
-
-
-def restart_pause_seconds(deaths_in_a_row: int, jitter: float) -> float:
-    """Return how long a place stays empty: the first restart is at once, then 1, 2, 4, … up to 60 s.
-
-    `jitter` (0 to 1) spreads restarts of places that died together over a quarter of the pause.
-    """
-    if deaths_in_a_row <= 1:
-        return 0.0
-    return min(60.0, 2.0 ** min(6, deaths_in_a_row - 2)) * (1 + jitter / 4)

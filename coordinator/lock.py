@@ -21,12 +21,14 @@ _PAUSE_SECONDS = 0.02
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Who holds the lock."""
+    """Who holds the lock, and what it was started with: `restart` does the same again."""
 
     pid: int
     process_start: float
     boot: str
     started_at: str
+    agents: int | None = None  # None: as many as the configuration says
+    drain: bool = False
 
 
 class AlreadyRunning(Exception):
@@ -54,10 +56,12 @@ class StateGone(Exception):
 class CoordinatorLock:
     """The lock, taken. Raises AlreadyRunning."""
 
-    def __init__(self, path: Path, pid: int, process_start: float, boot: str) -> None:
+    def __init__(
+        self, path: Path, pid: int, process_start: float, boot: str, *, agents: int | None = None, drain: bool = False
+    ) -> None:
         self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self.holder = Holder(pid, process_start, boot, utc_now())
+        self.holder = Holder(pid, process_start, boot, utc_now(), agents, drain)
         if not self._take():
             os.close(self._descriptor)
             raise AlreadyRunning(read_holder(path))
@@ -103,6 +107,14 @@ def read_holder(path: Path) -> Holder | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def read_last_holder(path: Path) -> Holder | None:
+    """Return who holds the lock, or held it when it was killed; None when the last one ended by itself."""
+    try:
+        return _decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def _decode(data: bytes) -> Holder | None:

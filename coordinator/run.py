@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ..harness.logs import bound_log
 from ..harness.project import Project
 from ..harness.settings import ConfigError
 from ..queue import probe
@@ -15,19 +17,25 @@ from ..worktrees.landing import LANDING_BRANCH
 from ..worktrees.repository import Repository
 from .coordinator import Coordinator, Display
 from .drawing.lines import EventTail, describe_event
+from .machine import Machine
+from .notify import Notifier
 from .snapshot import Snapshot
 
 _OURS = LANDING_BRANCH.partition("/")[0]
 
 
 class Lines:
-    """Shows one line for each change, for a terminal log or a file."""
+    """Shows one line for each change, for a terminal log or a file.
+
+    `log` is where those of a coordinator in the background go; it is kept from growing for ever.
+    """
 
     shows_time = False
 
-    def __init__(self, events: Path, out: TextIO) -> None:
+    def __init__(self, events: Path, out: TextIO, log: Path | None = None) -> None:
         self._tail = EventTail(events, from_end=True)
         self._out = out
+        self._log = log
 
     def show(self, picture: Snapshot | None = None) -> None:  # noqa: ARG002 (a display may need it)
         """Print what happened since the last call."""
@@ -39,6 +47,8 @@ class Lines:
             nowhere = os.open(os.devnull, os.O_WRONLY)  # what is buffered still must go somewhere when we end
             os.dup2(nowhere, self._out.fileno())
             os.close(nowhere)
+        if self._log is not None and lines:
+            bound_log(self._log)
 
 
 def find_target(project: Project) -> str:
@@ -83,26 +93,41 @@ def notices(project: Project) -> list[str]:
     if not project.config.checks and project.config.land == "auto":
         found.append("no `checks:` are configured: what merges without a conflict lands untested")
     if not project.config.parallel_mode:
-        found.append("one agent at a time (parallel_mode: false): one line a change, `run --agents` does not count")
-    found += [f"`{key}` is read but not enforced in this version" for key in project.config.not_enforced_yet()]
+        found.append(
+            "one agent at a time (parallel_mode: false): one line a change, `run --agents` does not count, "
+            "and a changed configuration is heard by the next run"
+        )
     return found
 
 
-def run_command(project: Project, *, agents: int | None, drain: bool, as_json: bool, no_color: bool) -> int:
+@dataclass(frozen=True)
+class Wishes:
+    """The options of `run`. `agents` is None for as many as the configuration says."""
+
+    agents: int | None = None
+    drain: bool = False
+    as_json: bool = False
+    debug: bool = False
+    no_color: bool = False
+
+
+def run_command(project: Project, wishes: Wishes, notifier: Notifier) -> int:
     """Run until told to end, or with `drain` until nothing is left to do; return the exit code."""
     target = find_target(project)
     for notice in notices(project):
         sys.stderr.write(f"parallel-loop: {notice}\n")
-    log = sys.stderr if as_json else sys.stdout
-    lines = Lines(project.state.events, log)
-    if not project.config.parallel_mode:
+    lines = Lines(project.state.events, sys.stderr if wishes.as_json else sys.stdout, project.state.coordinator_log)
+    if wishes.debug:
+        from .debug import run_debugging
+
+        code = run_debugging(project, target, drain=wishes.drain, tell=lines.show, colour=not wishes.no_color)
+    elif not project.config.parallel_mode:
         from ..loop import run_alone
 
-        code = run_alone(project, target, drain=drain, tell=lines.show)
+        code = run_alone(project, target, drain=wishes.drain, tell=lines.show, notifier=notifier)
     else:
-        count = agents or project.config.agents
-        code = _run_parallel(project, target, count, drain, None if as_json else no_color, lines)
-    if as_json:
+        code = _run_parallel(project, target, wishes, notifier, lines)
+    if wishes.as_json:
         from .aggregate import current_snapshot
         from .snapshot import encode
 
@@ -110,13 +135,16 @@ def run_command(project: Project, *, agents: int | None, drain: bool, as_json: b
     return code
 
 
-def _run_parallel(project: Project, target: str, agents: int, drain: bool, no_color: bool | None, lines: Lines) -> int:
+def _run_parallel(project: Project, target: str, wishes: Wishes, notifier: Notifier, lines: Lines) -> int:
     def coordinate(display: Display) -> int:
-        return Coordinator(project, target, agents=agents, drain=drain, display=display).run()
+        coordinator = Coordinator(
+            project, target, agents=wishes.agents, drain=wishes.drain, display=display, machine=Machine(notifier)
+        )
+        return coordinator.run()
 
     from .drawing.live import RUN_HINTS, can_draw, open_live_view
 
-    if no_color is None or not can_draw(sys.stdout, project.environ):
+    if wishes.as_json or not can_draw(sys.stdout, project.environ):
         return coordinate(lines)
-    with open_live_view(no_color=no_color, hints=RUN_HINTS) as view:
+    with open_live_view(no_color=wishes.no_color, hints=RUN_HINTS) as view:
         return coordinate(view)

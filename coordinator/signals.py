@@ -1,4 +1,8 @@
-"""Signals to the coordinator: how far they have gone, and being woken by them."""
+"""Signals to the coordinator: how far they have gone, and being woken by them.
+
+SIGHUP has two meanings. A process with a terminal is told by it that the terminal was closed: finish. One that never
+had a terminal cannot have lost it: there it is what it is to every daemon, "read your configuration again".
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.stage = 0
+        self._reload = False
+        self._has_terminal = _has_terminal()  # looked at now: when it is closed, it is too late
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before: dict[signal.Signals, object] = {}
 
@@ -41,8 +47,18 @@ class Signals:
         os.close(self._waker)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        # A terminal that is closed says so more than once, by itself and through the shell: never "now".
-        self.stage = max(FINISH, self.stage) if number == signal.SIGHUP else min(STOP, self.stage + 1)
+        if number != signal.SIGHUP:
+            self.stage = min(STOP, self.stage + 1)
+        elif self._has_terminal:
+            # A terminal that is closed says so more than once, by itself and through the shell: never "now".
+            self.stage = max(FINISH, self.stage)
+        else:
+            self._reload = True
+
+    def reload_was_asked(self) -> bool:
+        """Whether somebody has asked since the last call that the configuration be read again."""
+        asked, self._reload = self._reload, False
+        return asked
 
     def wait(self, seconds: float, descriptors: Sequence[int]) -> list[int]:
         """Wait until a signal comes, one of `descriptors` is readable, or the time is over; return which are."""
@@ -51,3 +67,12 @@ class Signals:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
         return ready
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal, wherever its input and output go."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -6,10 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from ..harness.diagnose import Verdict
+
 VERSION = 1
 
 CoordinatorState = Literal["running", "paused", "finishing", "stopping", "stopped"]
-Health = Literal["starting", "well", "no-room", "silent", "dead", "failing", "finishing", "off"]
+Health = Verdict | Literal["no-room", "finishing", "off"]
 
 
 class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +24,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     cpu_percent: float | None = None
     rss_bytes: int | None = None
     wanted_agents: int | None = None
+    containment: str | None = None  # what holds the processes of an attempt together
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +48,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     cpu_percent: float | None = None
     note: str | None = None
     next: str | None = None  # the command to begin with, where `note` says what is lacking
+    last_lines: tuple[str, ...] = ()  # of its worker's log, when it is failing
 
 
 class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +80,7 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     item: str | None
     why: str
     next: str | None = None
+    lines: tuple[str, ...] = ()  # what a log says about it
 
 
 class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,18 +14,27 @@ class SpareDescriptors:
 
     def __init__(self) -> None:
         self._held: list[int] = []
+
+    def __enter__(self) -> SpareDescriptors:
         self._take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_up()
 
     def _take(self) -> None:
         with contextlib.suppress(OSError):
             while len(self._held) < _COUNT:
                 self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
+    def _give_up(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
+
     @contextlib.contextmanager
     def given_up(self) -> Iterator[None]:
         """Free them for as long as the block runs."""
-        while self._held:
-            os.close(self._held.pop())
+        self._give_up()
         try:
             yield
         finally:

@@ -69,6 +69,11 @@ class Attempt:
         self._note(at=project.queue.now(), seconds=time.monotonic() - self._start, unasked=unasked)
         return judge(self._evidence, self._claim.entry, project.retry, project.config.land)
 
+    @property
+    def evidence(self) -> Evidence:
+        """What is known of the attempt; all of it once it is made."""
+        return self._evidence
+
     def _note(self, **evidence: Any) -> None:
         self._evidence = replace(self._evidence, **evidence)
 
@@ -87,7 +92,7 @@ class Attempt:
         if work.ended == "exited" and not work.ok:
             self._blame_want_of_room(work.describe("the program"))
         heart.tell("ending")
-        self._note(question=self._commands.question())
+        self._note(question=once_there_is_room(self._commands.question, self._wait_for_room))
         if not self._is_ours():
             return
         with heart.beating():

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..queue import atomic
 from ..queue.taking import Claim, Taker
 from ..worktrees.worktree import Worktree
+from .heart import Seen
+from .logs import output_tail, plain
 from .programs import Placement, invocation
 from .prompt import compose
-from .runner import Job, Run, output_tail, plain, run
+from .runner import Job, Run, run
+from .shortage import is_shortage
+from .watch import Watch
 from .workplace import Workplace
 
 _MAX_QUESTION_BYTES = 65_536
@@ -23,7 +29,7 @@ class Commands:
         self.log = place.agent.attempt_log(claim.item.id, claim.attempt)
         self._prompt_file = place.agent.prompt_file(claim.item.id, claim.attempt)
         self._ask = self.log.with_suffix(".ask")
-        self._log_size = 0
+        self._wait = self.log.with_suffix(".wait")
 
     def run_program(self, worktree: Worktree, branch: str) -> tuple[Run, str]:
         """Run the item's program; return how it ended, and the end of its output. Raises ConfigError, OSError."""
@@ -31,6 +37,7 @@ class Commands:
         prompt = compose(claim.entry)
         self._prompt_file.write_bytes(prompt.encode(errors="surrogatepass"))
         self._ask.unlink(missing_ok=True)
+        self._wait.unlink(missing_ok=True)
         answered = any(record.kind == "answered" for record in claim.entry.records)
         placement = Placement(claim.item, claim.attempt, branch, worktree.path, prompt, self._prompt_file, answered)
         start = invocation(placement, config)
@@ -38,19 +45,26 @@ class Commands:
         role = config.roles.get(claim.item.role) if claim.item.role else None
         seconds = claim.item.timeout_seconds or (role.timeout_seconds if role else None) or config.limits.time_seconds
         stdin = self._prompt_file if start.prompt_on_stdin else None
-        return self._run(Job(start.argv, worktree.path, self._environ(worktree, branch), self.log, seconds, stdin))
+        return self._run(worktree, branch, start.argv, seconds, stdin)
 
     def run_shell(self, worktree: Worktree, branch: str, command: str) -> tuple[Run, str]:
         """Run a command line of the configuration; return how it ended, and the end of its output."""
         with self.log.open("a", encoding="utf-8", errors="replace") as log:
             log.write(f"\n== {command}\n")
         argv, seconds = ("/bin/sh", "-c", command), self._place.project.config.check_timeout_seconds
-        return self._run(Job(argv, worktree.path, self._environ(worktree, branch), self.log, seconds))
+        return self._run(worktree, branch, argv, seconds)
 
-    def _run(self, job: Job) -> tuple[Run, str]:
-        since = job.log.stat().st_size if job.log.exists() else 0
-        ended = run(job, self._place.orders, self.pulse)
-        return ended, output_tail(job.log, since)
+    def _run(
+        self, worktree: Worktree, branch: str, argv: tuple[str, ...], seconds: float, stdin: Path | None = None
+    ) -> tuple[Run, str]:
+        since = self.log.stat().st_size if self.log.exists() else 0
+        place = self._place
+        with place.bounds(self._claim.item) as bounds:
+            no_progress_seconds = place.project.config.health.no_progress_seconds
+            environ = self._environ(worktree, branch)
+            job = Job(argv, worktree.path, environ, self.log, seconds, stdin, bounds, no_progress_seconds, self._wait)
+            ended = run(job, place.orders, self.pulse)
+        return ended, output_tail(self.log, since)
 
     def _environ(self, worktree: Worktree, branch: str) -> dict[str, str]:
         return self._place.environ(worktree) | {
@@ -60,23 +74,21 @@ class Commands:
             "PARALLEL_LOOP_BRANCH": branch,
             "PARALLEL_LOOP_PROMPT_FILE": str(self._prompt_file),
             "PARALLEL_LOOP_ASK_FILE": str(self._ask),
+            "PARALLEL_LOOP_WAIT_FILE": str(self._wait),
         }
 
-    def pulse(self) -> bool:
+    def pulse(self, watch: Watch | None = None) -> bool:
         """Beat, and tell whether the claim is still ours."""
-        try:
-            size = self.log.stat().st_size
-        except OSError:
-            size = self._log_size
-        self._place.heart.beat(progress=size != self._log_size)
-        self._log_size = size
+        self._place.heart.beat(None if watch is None else Seen.of(watch))
         return self._taker.holds(self._claim)
 
     def question(self) -> str:
-        """Return what the program asks a person, empty when it asks nothing."""
+        """Return what the program asks a person, empty when it asks nothing. Raises OSError for want of room."""
         try:
             data = atomic.read_file(self._ask, _MAX_QUESTION_BYTES)
         except (atomic.Unreadable, OSError) as error:  # a directory, a pipe, a gigabyte
+            if is_shortage(error):
+                raise
             return f"it asked something that cannot be read: {error}"
         return "" if data is None else plain(data.decode(errors="replace")) or "it gave no reason"
 

@@ -40,8 +40,7 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
         check(config, path.parent)
     except Invalid as error:
         raise ConfigError(source, document.line(error.path), dotted(error.path), error.problem) from None
-    config = structs.replace(config, source=source, given=frozenset(_given(value)))
-    return _overridden(config, environ)
+    return _overridden(structs.replace(config, source=source), environ)
 
 
 def _name_of(path: Path) -> str:
@@ -68,13 +67,6 @@ def _read(path: Path, source: str) -> Document:
     return read_with_lines(decode(data, source, MAX_DOCUMENT_BYTES), source)
 
 
-def _given(value: object) -> list[str]:
-    """Return the dotted keys of all sections with a value, as `limits.memory`."""
-    assert isinstance(value, dict)
-    sections = [(key, inner) for key, inner in value.items() if isinstance(inner, dict)]
-    return [f"{key}.{name}" for key, inner in sections for name in inner if inner[name] is not None]
-
-
 def _overridden(config: Config, environ: Mapping[str, str]) -> Config:
     mode = environ.get("PARALLEL_MODE", "").strip().lower()
     if mode and mode not in _FLAGS:
@@ -89,4 +81,5 @@ def _overridden(config: Config, environ: Mapping[str, str]) -> Config:
         config,
         parallel_mode=_FLAGS[mode] if mode else config.parallel_mode,
         agents=count if agents else config.agents,
+        file_agents=config.agents,
     )

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import msgspec
 
 from ..queue import atomic
 from ..queue.clock import utc_now
+from .diagnose import Verdict
 from .identity import own_identity
 from .shortage import Lack
 from .state import AgentDirectory, Heartbeat
+from .tree import look_at
+from .watch import Watch
 
+_log = logging.getLogger(__name__)
 _LONGEST_SECONDS = 1800.0  # three times what one git command may take; what takes longer hangs
+
+
+class Seen(NamedTuple):
+    """What a worker sees of the command that it runs."""
+
+    verdict: Verdict
+    progress_age_seconds: float
+    memory_bytes: int
+    cpu_seconds: float
+    processes: int
+
+    @classmethod
+    def of(cls, watch: Watch) -> Seen:
+        work, usage = watch.work, watch.usage
+        progress_age_seconds = min(work.output_age_seconds, work.change_age_seconds)
+        return cls(watch.verdict, progress_age_seconds, *(usage if usage is not None else (0, 0.0, 0)))
 
 
 class Heart:
@@ -32,6 +54,8 @@ class Heart:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._descriptor: int | None = None
+        self._seen: Seen | None = None
+        self._cpu_mark = (monotonic(), 0.0)
         self._beat = Heartbeat(
             agent=agent.name,
             pid=identity.pid,
@@ -45,13 +69,15 @@ class Heart:
 
     def tell(self, state: str, **details: object) -> None:
         """Say that the worker is in `state` from now on; `details` are further fields of the heartbeat."""
+        _log.debug("%s: %s", self._beat.agent, state)
         with self._lock:
+            self._seen = None
             self._write(msgspec.structs.replace(self._beat, state=state, since=utc_now(), **details))
 
     def rest(self, *, done: int = 0, failed: int = 0) -> None:
         """Say that the worker has no item in hand, and count what came of the last one."""
         self.tell(
-            "idle",
+            _at_rest(self._beat.hindrance),
             item=None,
             attempt=None,
             role=None,
@@ -61,20 +87,24 @@ class Heart:
             failed=self._beat.failed + failed,
         )
 
-    def beat(self, *, progress: bool = False) -> None:
-        """Say that the worker lives, unless it said so a moment ago; `progress` says that its work moves."""
+    def beat(self, seen: Seen | None = None) -> None:
+        """Say that the worker lives, and what it sees of its command, unless it said so a moment ago."""
         now = self._monotonic()
         with self._lock:
-            if progress:
-                self._beat = msgspec.structs.replace(self._beat, progress=now)
-            if now - self._beat.beat >= self._interval_seconds:
+            before, self._seen = self._seen, seen
+            news = seen is not None and before is not None and seen.verdict != before.verdict
+            if news or now - self._beat.beat >= self._interval_seconds:
                 self._write(self._beat)
 
     def hinder(self, lack: Lack | None) -> None:
         """Say that this is lacking, or that nothing is any more; only what is new is said."""
         with self._lock:
-            if lack != self._beat.hindrance:
-                self._write(msgspec.structs.replace(self._beat, hindrance=lack))
+            before, state = self._beat.hindrance, self._beat.state
+            if lack == before or (lack is not None and lack.is_like(before)):
+                return
+            if state == _at_rest(before):
+                state = _at_rest(lack)
+            self._write(msgspec.structs.replace(self._beat, hindrance=lack, state=state))
 
     @property
     def seconds_until_beat(self) -> float:
@@ -101,7 +131,7 @@ class Heart:
             self.beat()
 
     def _write(self, beat: Heartbeat) -> None:
-        self._beat = msgspec.structs.replace(beat, at=utc_now(), beat=self._monotonic())
+        self._beat = msgspec.structs.replace(beat, at=utc_now(), beat=self._monotonic(), **self._measures())
         data = msgspec.json.encode(self._beat)
         try:
             atomic.replace_file(self._path, data)
@@ -132,3 +162,24 @@ class Heart:
             return os.pwrite(self._descriptor, data.ljust(status.st_size), 0) >= len(data)
         except OSError:
             return False
+
+    def _measures(self) -> dict[str, object]:
+        """Return what the worker and its command use, and how its work looks."""
+        now, seen, own = self._monotonic(), self._seen, look_at(os.getpid())
+        if own is None:
+            return {}
+        cpu_seconds = own.cpu_seconds + (seen.cpu_seconds if seen else 0.0)
+        since, before = self._cpu_mark
+        self._cpu_mark = (now, cpu_seconds)
+        percent = round(100 * max(0.0, cpu_seconds - before) / (now - since), 1) if now > since else None
+        return {
+            "rss_bytes": own.rss_bytes + (seen.memory_bytes if seen else 0),
+            "cpu_percent": percent,
+            "work": seen.verdict if seen else None,
+            **({"progress": round(now - seen.progress_age_seconds, 3)} if seen else {}),
+        }
+
+
+def _at_rest(lack: Lack | None) -> str:
+    """Return the state of a worker that has no item in hand: while something is lacking, it takes none."""
+    return "idle" if lack is None else "held"

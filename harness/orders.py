@@ -1,21 +1,27 @@
 """What a worker has been told to do, and waiting for it.
 
-A worker reads orders from its standard input, which the coordinator holds open: the lines ``pause`` and
-``resume``, and the end of the stream, which says "finish what you have and take no more". The stream also
-ends when the coordinator dies, so nobody has to be alive to give that order. SIGTERM says "stop now"; anybody can
-send it, a program to its own worker, too, so it is remembered that it was this that said so.
+A worker reads orders from its standard input, which the coordinator holds open: the lines ``pause``, ``resume`` and
+``finish``, which says "finish what you have and take no more". The end of the stream says that the coordinator died, so
+nobody has to be alive to tell it; what follows is configured (``on_coordinator_death``): finish, or stop now. SIGTERM
+says "stop now"; anybody can send it, a program to its own worker, too, so it is remembered that it was this that said
+so.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
 from types import FrameType
+from typing import Literal
 
 from ..queue.watching import BellWatch
 
+AtDeath = Literal["finish", "stop"]
+
+_ORPHANS_GRACE_SECONDS = 0.5  # nobody watches any more: what must end ends within a second
 _LONGEST_SECONDS = 3600.0  # `select` refuses "for ever", and whoever waits looks again anyway
 
 
@@ -27,6 +33,9 @@ class Orders:
         self.stopping = False
         self.paused = False
         self.terminated = False  # a signal said stop
+        self.orphaned = False  # the coordinator died
+        self.grace_seconds = math.inf  # a program that is stopped has no more than this to end by itself
+        self._at_death: AtDeath = "finish"
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._lines: int | None = None
 
@@ -34,6 +43,12 @@ class Orders:
         """Take orders from `descriptor` from now on."""
         os.set_blocking(descriptor, False)
         self._lines = descriptor
+
+    def obey_death(self, at_death: AtDeath) -> None:
+        """Do this when the coordinator dies, or now if it has died already."""
+        self._at_death = at_death
+        if self.orphaned:
+            self._note_death()
 
     def obey_terminate(self) -> None:
         """Stop at SIGTERM; SIGINT belongs to the coordinator, which passes on what follows from it."""
@@ -85,8 +100,15 @@ class Orders:
             data = os.read(descriptor, 4096)
         except BlockingIOError:
             return
-        if not data:
-            self.finishing = True
-            self._lines = None
         for line in data.decode(errors="replace").split():
             self.paused = {"pause": True, "resume": False}.get(line, self.paused)
+            self.finishing = self.finishing or line == "finish"
+        if not data:
+            self._lines = None
+            self._note_death()
+
+    def _note_death(self) -> None:
+        self.orphaned = self.finishing = True
+        if self._at_death == "stop":
+            self.grace_seconds = _ORPHANS_GRACE_SECONDS
+            self.stop()

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from ..queue.records import Entry, Record
 from ..queue.retry import RetryPolicy
 from .runner import Run
@@ -55,6 +57,11 @@ def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) 
     return _failure(evidence, entry, policy, *failure) if failure else _success(evidence, land)
 
 
+def at_no_cost(failure: Record) -> Record:
+    """Return `failure` as one that says nothing about its item, which is takable again at once."""
+    return msgspec.structs.replace(failure, kind="released", counted=False, not_before=None)
+
+
 def _interruption(evidence: Evidence, entry: Entry) -> tuple[str, str] | None:
     """Return outcome and reason when the attempt says nothing about the item."""
     if evidence.run is not None and evidence.run.ended == "stopped" and not evidence.unasked:
@@ -76,7 +83,7 @@ def _program_failure(run: Run) -> tuple[str, str] | None:
         return None
     if run.ended == "stopped":
         return "interrupted", "its worker was told to end (SIGTERM), and not by the coordinator; that costs an attempt"
-    outcome = {"timed-out": "timed-out", "not-started": "not-started"}.get(run.ended, "failed")
+    outcome = "failed" if run.ended == "exited" else run.ended
     return outcome, run.describe("the program")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from ..queue.retry import RetryPolicy
 from ..queue.store import Queue
 from ..worktrees.discovery import find_root
+from .accepted import read_accepted
 from .config import Config, load_config
 from .state import CONFIG_NAME, DIRECTORY, StateDirectory
 
@@ -25,15 +26,25 @@ class Project:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     @classmethod
-    def open(cls, start: Path, environ: Mapping[str, str] | None = None) -> Project:
-        """Open the repository around `start`. Raises NotARepository, BareRepository or ConfigError."""
+    def open(cls, start: Path, environ: Mapping[str, str] | None = None, accepted: Sequence[str] = ()) -> Project:
+        """Open the repository around `start`. Raises NotARepository, BareRepository or ConfigError.
+
+        With the path `accepted`, the configuration is what a coordinator wrote there, and not the user's file.
+        """
         environ = dict(os.environ) if environ is None else environ
         root = find_root(start)
         if root is None:
             from ..worktrees.repository import Repository
 
             root = Repository.open(start).root  # git knows why not, and knows unusual layouts
-        return cls(root, load_config(root / CONFIG_NAME, environ), StateDirectory(root / DIRECTORY), environ)
+        config = read_accepted(Path(*accepted)) if accepted else load_config(root / CONFIG_NAME, environ)
+        return cls(root, config, StateDirectory(root / DIRECTORY), environ)
+
+    def reconfigured(self, config: Config) -> Project:
+        """Return the same repository under another configuration."""
+        other = replace(self, config=config)
+        vars(other)["queue"] = self.queue  # the same object: whoever listens to its bell goes on
+        return other
 
     @cached_property
     def queue(self) -> Queue:
@@ -50,9 +61,9 @@ class Project:
         return {name: role.wip for name, role in self.config.roles.items() if role.wip is not None}
 
     @property
-    def places(self) -> tuple[Path, ...]:
-        """Return the directories in which there must be room for work to go on."""
-        return self.state.root, self.worktrees
+    def folders(self) -> dict[str, Path]:
+        """Return the folders in which there must be room for work to go on, by what they are for."""
+        return {"worktrees": self.worktrees, "state": self.state.root}
 
     @property
     def worktrees(self) -> Path:

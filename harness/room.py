@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..queue import atomic
+from .floors import lack_under
 from .heart import Heart
 from .orders import Orders
 from .project import Project
@@ -28,7 +29,8 @@ _MORE_BYTES = 1_000_000  # so much more free than before is worth another try
 class Complaint:
     """What one process lacks, as told in the history of the run: its beginning and its end, each once."""
 
-    def __init__(self, project: Project, name: str | None) -> None:
+    def __init__(self, project: Project, name: str | None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._record = project.state.record_event
         self._agent = name
         self._told = False
@@ -39,11 +41,11 @@ class Complaint:
         """Note what is lacking now; that it became something else meanwhile is no news. True when it is over."""
         if lack is not None:
             if self.lack is None:
-                self._since = time.monotonic()
+                self._since = self._monotonic()
             self.lack = self.lack or lack
             self._told = self._told or self._record("hindered", agent=self._agent, why=self.lack.why)
         elif self.lack is not None:
-            seconds = round(time.monotonic() - self._since, 1)
+            seconds = round(self._monotonic() - self._since, 1)
             self._record("unhindered", agent=self._agent, why=self.lack.why, seconds=seconds)
             self._told, self.lack = False, None
             return True
@@ -54,7 +56,7 @@ class Room:
     """The room of one worker or the lander."""
 
     def __init__(self, project: Project, orders: Orders, heart: Heart, name: str) -> None:
-        self._directories = project.places
+        self._project = project
         self.orders = orders
         self.heart = heart
         self._complaint = Complaint(project, name)
@@ -63,23 +65,34 @@ class Room:
 
     def lack(self) -> Lack | None:
         """Look for what is lacking, and tell of it."""
-        found = find_lack(self._directories)
+        found = self._find_lack()
+        self._tell(found)
+        return found
+
+    def lack_to_begin(self) -> Lack | None:
+        """Do the same before an attempt, which is to leave something over: what `floors:` ask for."""
+        found = lack_under(self._project.config.floors, self._project.folders) or self._find_lack()
         self._tell(found)
         return found
 
     @property
+    def is_lacking(self) -> bool:
+        """Whether something was lacking at the last look."""
+        return self._complaint.lack is not None
+
+    @property
     def longest_wait_seconds(self) -> float:
         """How long one may wait for something else: not long while something is lacking."""
-        return math.inf if self._complaint.lack is None else ROOM_SECONDS
+        return ROOM_SECONDS if self.is_lacking else math.inf
 
     @property
     def least_wait_seconds(self) -> float:
         """For how long nothing has to be done: while something is lacking, what is due stays due."""
-        return 0.0 if self._complaint.lack is None else ROOM_SECONDS
+        return ROOM_SECONDS if self.is_lacking else 0.0
 
     def wait(self, error: Exception) -> None:
         """Wait a moment for what `error` said is lacking; nobody is taken for silent meanwhile."""
-        self._tell(find_lack(self._directories) or lack_of(error))
+        self._tell(self._find_lack() or lack_of(error))
         self.orders.wait(ROOM_SECONDS)
         self.heart.beat()
 
@@ -89,7 +102,7 @@ class Room:
         Not at all when what was lacking is there again. The next time twice as long, up to a minute: where `lack`
         finds nothing, only another attempt can tell.
         """
-        if self._complaint.lack is not None and self.lack() is None:
+        if self.is_lacking and self.lack() is None:
             return
         end, before = time.monotonic() + self._breath_seconds, self._free_bytes()
         self._breath_seconds = min(_LONGEST_BREATH_SECONDS, 2 * self._breath_seconds)
@@ -118,11 +131,14 @@ class Room:
     def _free_bytes(self) -> int:
         """Return how much is free where it is least; 0 where that cannot be known."""
         try:
-            found = [os.statvfs(directory) for directory in self._directories]
+            found = [os.statvfs(folder) for folder in self._project.folders.values()]
         except OSError:
             return 0
         return min(status.f_bavail * status.f_frsize for status in found)
 
+    def _find_lack(self) -> Lack | None:
+        return find_lack(self._project.folders.values())
+
     def _tell(self, lack: Lack | None) -> None:
         self._complaint.tell(lack)
-        self.heart.hinder(self._complaint.lack)
+        self.heart.hinder(lack)

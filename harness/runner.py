@@ -1,43 +1,49 @@
-"""Running one command to its end: with a deadline, with its output in a file, and with nothing left behind.
+"""Running one command to its end: within its limits, with its output in a file, and with nothing left behind.
 
-Guarantees: when `run` returns, no process that the command started is alive, whatever it forked; the log is bounded
-while the command runs, too, so that endless output does not fill the disk.
+Guarantees: when `run` returns, no process that the command started is alive, whatever it forked (see keeper.py); the
+log is bounded while the command runs, too, so that endless output does not fill the disk.
 
-Assumes: the caller is a subreaper and has no other children (see processes.py).
+Assumes: the caller is a subreaper and has no children that must outlive a keeper that was killed.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
-import re
-import subprocess
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .bounds import UNBOUNDED, Bounds
+from .diagnose import Patience, Verdict
+from .kept import Command, Kept
+from .logs import bound_log
 from .orders import Orders
-from .processes import end_descendants, exit_descriptor
 from .shortage import is_shortage
+from .tree import end_below
+from .units import format_duration, format_size
+from .watch import Watch
 
-POLITE_SECONDS = 10.0  # between SIGTERM and SIGKILL for a program that has to end before it is done
-LEFTOVER_SECONDS = 1.0  # the same for what a program left running when it ended by itself
-_LOOK_SECONDS = 0.25  # how soon a cancelled item is noticed; also how soon an exit is, without pidfd
-MAX_LOG_BYTES = 20_000_000
-_WHILE_IT_RUNS = 10  # times MAX_LOG_BYTES may be there before the middle goes
-_MOST_CATCHING_UP = 100  # reads while a command prints faster than the end of its output can be read
-_TAIL_BYTES = 8192
-_TAIL_LINES = 20
-_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+_log = logging.getLogger(__name__)
+POLITE_SECONDS = 10.0  # between SIGTERM and SIGKILL for a program that is to go on later, and may save where it is
+SHORT_SECONDS = 0.5  # the same for one that nobody waits for any more
+UNHEARD_SECONDS = 35.0  # after which a keeper that was told to end does not hear us: stopped, or stuck in the kernel
+_TELL_SECONDS = 2.0  # between what the keeper says of the usage of its tree
+_LOOK_SECONDS = 0.25  # how soon a cancelled item is noticed
 
-Ended = Literal["exited", "timed-out", "stopped", "fenced", "not-started"]
+Ended = Literal["exited", "timed-out", "stopped", "fenced", "not-started", "over-limit", "stalled", "looping"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command to run. Its standard input is the file `stdin`, or empty; its output is appended to `log`."""
+    """A command to run. Its standard input is the file `stdin`, or empty; its output is appended to `log`.
+
+    After `no_progress_seconds` without any sign of work it counts as hung; in `wait_file` it may say that it waits.
+    """
 
     argv: tuple[str, ...]
     directory: Path
@@ -45,6 +51,9 @@ class Job:
     log: Path
     timeout_seconds: float
     stdin: Path | None = None
+    bounds: Bounds = UNBOUNDED
+    no_progress_seconds: float = float("inf")
+    wait_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,48 +71,76 @@ class Run:
 
     def describe(self, what: str) -> str:
         """Say in one line how it ended, `what` being the name of the command."""
-        match self.ended:
-            case "exited" if self.returncode is not None and self.returncode < 0:
-                return f"{what} was ended by signal {-self.returncode}"
-            case "exited":
-                return f"{what} ended with exit code {self.returncode}"
-            case "timed-out":
-                return f"{what} was stopped after {self.seconds:.0f} s, its time limit"
-            case "not-started":
-                return f"{what} could not be started: {self.problem}"
-            case "stopped":
-                return f"{what} was stopped by us"
-            case "fenced":
-                return f"{what} was stopped because the item was cancelled or taken back"
+        code, seconds = self.returncode, format_duration(self.seconds)
+        ends = {
+            "exited": f"ended with exit code {code}" if code is None or code >= 0 else f"was ended by signal {-code}",
+            "timed-out": f"was stopped after {seconds}, its time limit",
+            "not-started": f"could not be started: {self.problem}",
+            "stopped": "was stopped by us",
+            "fenced": "was stopped because the item was cancelled or taken back",
+        }
+        return f"{what} {ends.get(self.ended, f'was stopped after {seconds}: {self.problem}')}"
 
 
-def run(job: Job, orders: Orders, pulse: Callable[[], bool]) -> Run:
-    """Run `job` until it ends, its time is over, `orders` say stop, or `pulse` returns False.
+def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
+    """Run `job` until it ends, its time is over, a limit is passed, it hangs, or we are told to stop it.
 
-    `pulse` is called several times a second, also while what is left is being ended; it is where the worker
-    writes its heartbeat and looks whether its claim is still valid. Raises OSError when there is no room to start it.
+    That is by `orders`, or by `pulse` returning False. `pulse` is called several times a second, also while what is
+    left is being ended; it is where the worker writes its heartbeat and looks whether its claim is still valid.
+
+    Raises OSError when there is no room to start it, which is no fault of the command.
     """
     start = time.monotonic()
     if orders.stopping:
         return Run("stopped", 0.0)
-    if not pulse():
+    if not pulse(None):
         return Run("fenced", 0.0)
+    _log.debug("runs %s in %s", shlex.join(job.argv), job.directory, extra={"output": job.log})
     try:
-        process = _start(job)
+        tell_seconds = min(_TELL_SECONDS, job.no_progress_seconds / 4)
+        kept = Kept(Command(job.argv, job.directory, job.environ, job.log, job.stdin, job.bounds, tell_seconds))
     except (OSError, ValueError) as error:
-        if is_shortage(error):  # no descriptor or process to be had just now is no fault of the command
+        if is_shortage(error):
             raise
         return Run("not-started", time.monotonic() - start, problem=_problem(job, error))
+    watch = Watch(job.log, job.directory, job.bounds, _patience(job), job.wait_file)
     try:
-        ended = _wait(process, job, orders, pulse)
+        ended = _wait(kept, watch, job, orders, pulse)
         seconds = time.monotonic() - start
+        _end(kept, ended, orders, lambda: pulse(watch))
+        watch.look(kept.usage, kept.excess)
     finally:
-        # Also after success: programs leave servers and watchers behind.
-        over = process.poll() is not None
-        end_descendants(LEFTOVER_SECONDS if over else POLITE_SECONDS, meanwhile=pulse)
-        process.poll()
+        kept.close()
         bound_log(job.log)
-    return Run(ended, seconds, process.returncode if ended == "exited" else None)
+    _log.debug("%s after %.1f s, exit code %s", ended, seconds, kept.returncode)
+    if kept.refusal is not None:
+        if is_shortage(kept.refusal):
+            raise kept.refusal
+        return Run("not-started", seconds, problem=_problem(job, kept.refusal))
+    if watch.excess is not None:  # however it looked when it ended: the kernel, too, ends what is over a limit
+        ended = "over-limit"
+    return Run(ended, seconds, kept.returncode if ended == "exited" else None, _reason(ended, watch, job))
+
+
+def _patience(job: Job) -> Patience:
+    return Patience(silent_seconds=float("inf"), no_progress_seconds=job.no_progress_seconds)
+
+
+def _reason(ended: Ended, watch: Watch, job: Job) -> str | None:
+    """Say what was wrong with a command that we ended for what it did, and which key allows more."""
+    for_seconds = format_duration(job.no_progress_seconds)
+    if ended == "stalled":
+        return f"for {for_seconds} it printed nothing, used no processor time and changed no file (health.no_progress)"
+    if ended == "looping":
+        return f"for {for_seconds} it printed the same lines over and over and changed no file (health.no_progress)"
+    if ended != "over-limit" or watch.excess is None:
+        return None
+    name, amount = watch.excess
+    limit = job.bounds.limit_of(name)
+    if name == "processes":
+        return f"it ran {amount} processes at once, its limit is {limit} (limits.processes)"
+    what = "used {} of memory" if name == "memory" else "made its worktree {} large"
+    return f"it {what.format(format_size(amount))}, its limit is {format_size(limit)} (limits.{name})"
 
 
 def _problem(job: Job, error: OSError | ValueError) -> str:
@@ -122,80 +159,51 @@ def _problem(job: Job, error: OSError | ValueError) -> str:
     return f"{error.strerror}: {error.filename or name}"
 
 
-def _start(job: Job) -> subprocess.Popen[bytes]:
-    with (job.stdin or Path(os.devnull)).open("rb") as stdin, job.log.open("ab") as log:
-        return subprocess.Popen(
-            job.argv,
-            cwd=job.directory,
-            env=dict(job.environ),
-            stdin=stdin,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def _wait(process: subprocess.Popen[bytes], job: Job, orders: Orders, pulse: Callable[[], bool]) -> Ended:
+def _wait(kept: Kept, watch: Watch, job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Ended:
     deadline = time.monotonic() + job.timeout_seconds
-    descriptor = exit_descriptor(process.pid)
-    watched = () if descriptor is None else (descriptor,)
-    try:
-        while process.poll() is None:
-            if orders.stopping:
-                return "stopped"
-            if time.monotonic() >= deadline:
-                return "timed-out"
-            if not pulse():
-                return "fenced"
-            bound_log(job.log, above_bytes=_WHILE_IT_RUNS * MAX_LOG_BYTES)
-            orders.wait(min(_LOOK_SECONDS, deadline - time.monotonic()), *watched)
+    while True:
+        kept.hear()
+        watch.look(kept.usage, kept.excess)
+        ended = _how_it_ended(kept, watch)
+        if ended is not None:
+            return ended
+        if orders.stopping:
+            return "stopped"
+        if time.monotonic() >= deadline:
+            return "timed-out"
+        if not pulse(watch):
+            return "fenced"
+        bound_log(job.log, while_it_runs=True)
+        orders.wait(min(_LOOK_SECONDS, deadline - time.monotonic()), kept.descriptor)
+
+
+def _how_it_ended(kept: Kept, watch: Watch) -> Ended | None:
+    """Tell whether it has ended by itself, or has to be ended for what it does."""
+    if kept.refusal is not None:
+        return "not-started"
+    if watch.excess is not None:
+        return "over-limit"
+    if kept.returncode is not None or kept.is_gone:
         return "exited"
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
+    endings: dict[Verdict, Ended] = {"silent": "stalled", "looping": "looping"}
+    return endings.get(watch.verdict)
 
 
-def bound_log(path: Path, above_bytes: int | None = None) -> None:
-    """Cut the middle out of a log that is longer than `above_bytes` (MAX_LOG_BYTES); its beginning and end say most.
-
-    A command that runs goes on writing: it appends, so what it writes next goes to the new end, but what it writes
-    between the last read and the cut is lost. So that is done late, and its very end is cut only when it is over.
-    """
-    try:
-        size = path.stat().st_size
-        if size <= (MAX_LOG_BYTES if above_bytes is None else above_bytes):
-            return
-        with path.open("r+b") as log:
-            log.seek(size - MAX_LOG_BYTES // 2)
-            end = log.read(MAX_LOG_BYTES // 2)
-            for _ in range(_MOST_CATCHING_UP):
-                more = log.read(MAX_LOG_BYTES // 2)
-                if not more:
-                    break
-                end = (end + more)[-MAX_LOG_BYTES // 2 :]
-            log.truncate(MAX_LOG_BYTES // 4)
-        with path.open("ab") as log:
-            log.write(b"\n[... the middle of the output was left out here by parallel-loop ...]\n" + end)
-    except OSError:
-        return  # the program removed or replaced it, or the disk is full: no reason to stop the work
-
-
-def output_tail(path: Path, since: int = 0) -> str:
-    """Return the last lines that were written to `path` after offset `since`, safe to print."""
-    try:
-        with path.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            begin = since if since <= size else 0  # the log was cut meanwhile
-            log.seek(max(begin, size - _TAIL_BYTES))
-            data = log.read(_TAIL_BYTES)
-    except OSError:
-        return ""
-    return plain(data.decode(errors="replace"))
-
-
-def plain(text: str) -> str:
-    """Return the last lines of `text` without what moves a cursor or colours; of a progress bar, how it ended."""
-    lines = _ESCAPE_SEQUENCE.sub("", text).split("\n")
-    shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
-    clean = ["".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in shown]
-    return "\n".join("\n".join(clean).strip().split("\n")[-_TAIL_LINES:])
+def _end(kept: Kept, ended: Ended, orders: Orders, pulse: Callable[[], object]) -> None:
+    """Have all of it ended. Also after success: programs leave servers and watchers behind."""
+    grace_seconds = min(orders.grace_seconds, POLITE_SECONDS if ended == "stopped" else SHORT_SECONDS)
+    if kept.returncode is None:  # else the keeper does it by itself
+        kept.end(grace_seconds)
+    deadline = time.monotonic() + grace_seconds + UNHEARD_SECONDS
+    kept.hear()
+    while not kept.is_gone and time.monotonic() < deadline:
+        pulse()
+        orders.wait(_LOOK_SECONDS, kept.descriptor)
+        if orders.grace_seconds < grace_seconds:  # the coordinator has died meanwhile
+            grace_seconds = orders.grace_seconds
+            kept.end(grace_seconds)
+        kept.hear()
+    if not kept.is_gone:
+        kept.kill()
+    if kept.was_lost:
+        end_below(0.0)

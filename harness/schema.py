@@ -146,6 +146,12 @@ duration = _measured(parse_duration, 0.001, "1ms")
 duration_or_zero = _measured(parse_duration, 0.0, "0s")
 size = _measured(parse_size, 1_000_000, "1MB")
 cores = _measured(parse_percent, 0.01, "1%")
+_any_size = _measured(parse_size, 0, "0")
+
+
+def size_or_zero(value: object, path: Keys) -> int:
+    """A size, or 0 for none; 512 alone is half a kilobyte, which nobody means."""
+    return int(_any_size(value, path) and size(value, path))
 
 
 def _mapping(value: object, path: Keys) -> dict[str, Any]:

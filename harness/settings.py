@@ -16,7 +16,7 @@ from .wording import nearest, one_line, shown
 
 SHELL = "shell"
 PROGRAM_PRESETS = ("claude", "codex", "gemini", "opencode", "aider", "mini")
-MAX_AGENTS = 64
+MAX_AGENTS = 128
 PLACEHOLDERS = ("prompt_file", "prompt", "item", "worktree", "branch", "attempt")
 # Only a lower-case word between braces is one, so that `${HOME}`, `{}` and JSON pass through; `{{item}}` is `{item}`.
 PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}|\{([a-z_]+)\}")
@@ -70,6 +70,8 @@ class Role(Struct, frozen=True):
     timeout_seconds: Annotated[float | None, read.duration] = field(default=None, name="timeout")
     memory_bytes: Annotated[int | None, read.size] = field(default=None, name="memory")
     cpu_cores: Annotated[float | None, read.cores] = field(default=None, name="cpu")
+    processes: Annotated[int | None, read.whole(1, 1_000_000)] = None
+    worktree_bytes: Annotated[int | None, read.size] = field(default=None, name="worktree")
 
 
 class Retry(Struct, frozen=True):
@@ -86,8 +88,9 @@ class Limits(Struct, frozen=True):
 
     time_seconds: Annotated[float, read.duration] = field(default=3600.0, name="time")
     memory_bytes: Annotated[int, read.size] = field(default=4_000_000_000, name="memory")
-    cpu_cores: Annotated[float, read.cores] = field(default=1.0, name="cpu")
+    cpu_cores: Annotated[float | None, read.cores] = field(default=None, name="cpu")  # None: all there are
     processes: Annotated[int, read.whole(1, 1_000_000)] = 500
+    worktree_bytes: Annotated[int, read.size] = field(default=20_000_000_000, name="worktree")
 
 
 class Health(Struct, frozen=True):
@@ -97,6 +100,13 @@ class Health(Struct, frozen=True):
     silent_seconds: Annotated[float, read.duration] = field(default=120.0, name="silent")
     no_progress_seconds: Annotated[float, read.duration] = field(default=1200.0, name="no_progress")
     restarts: Annotated[int, read.whole(1, 1000)] = 5
+
+
+class Floors(Struct, frozen=True):
+    """How much memory and disk must be free before a new attempt starts; 0 for no matter how much."""
+
+    memory_bytes: Annotated[int, read.size_or_zero] = field(default=256_000_000, name="memory")
+    disk_bytes: Annotated[int, read.size_or_zero] = field(default=500_000_000, name="disk")
 
 
 class Config(Struct, frozen=True):
@@ -115,9 +125,11 @@ class Config(Struct, frozen=True):
     retry: Annotated[Retry, read.section(Retry)] = Retry()
     limits: Annotated[Limits, read.section(Limits)] = Limits()
     health: Annotated[Health, read.section(Health)] = Health()
+    floors: Annotated[Floors, read.section(Floors)] = Floors()
     worktrees: Annotated[str, read.text] = ".parallel-loop/worktrees"
+    on_coordinator_death: Annotated[Literal["finish", "stop"], read.choice("finish", "stop")] = "finish"
     source: str = "parallel-loop.yaml"  # where it was read from, for messages
-    given: frozenset[str] = frozenset()  # keys that the file sets, as `limits.memory`
+    file_agents: int = 3  # `agents` as the file has it, whatever PARALLEL_AGENTS says
 
     def known_programs(self) -> list[str]:
         """Return every name that an item, a role or `program` may use."""
@@ -131,12 +143,3 @@ class Config(Struct, frozen=True):
         if name != SHELL and (name not in self.programs or self.programs[name].argv is None):
             problem = "not driven yet in this version; give `argv:`, the command that runs it without a terminal"
             raise ConfigError(self.source, None, f"programs.{name}", problem)
-
-    def not_enforced_yet(self) -> list[str]:
-        """Return the keys that the user set and this version does not enforce yet, for a line at the start of a run."""
-        later = ("limits.memory", "limits.cpu", "limits.processes", "health.no_progress")
-        found = [key for key in later if key in self.given]
-        for name, role in self.roles.items():
-            found += [f"roles.{name}.memory"] * (role.memory_bytes is not None)
-            found += [f"roles.{name}.cpu"] * (role.cpu_cores is not None)
-        return found

@@ -39,6 +39,10 @@ class Lack(msgspec.Struct, frozen=True):
     why: str
     next: str
 
+    def is_like(self, other: Lack | None) -> bool:
+        """Whether the same is to be done about it: amounts change, and so do the words for the same want."""
+        return other is not None and self.next == other.next
+
 
 def is_shortage(error: BaseException) -> bool:
     """Tell whether `error` says that the machine lacked something for the moment."""
@@ -71,7 +75,8 @@ def find_lack(directories: Iterable[Path]) -> Lack | None:
         _open_some()
         _start_a_thread()
         for where in directories:
-            _write_some(where)
+            with contextlib.suppress(FileNotFoundError):  # it is made again when it is needed
+                _write_some(where)
     except OSError as error:
         return lack_of(error, where) if is_shortage(error) else None
     return None

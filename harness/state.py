@@ -11,6 +11,7 @@ import msgspec
 
 from ..queue import atomic
 from ..queue.clock import utc_now
+from .diagnose import Verdict
 from .identity import Identity, is_alive
 from .shortage import Lack
 
@@ -37,9 +38,14 @@ class StateDirectory:
         self.events = root / "events.jsonl"
         self.status = root / "status.json"
         self.wanted = root / "wanted.json"
+        self.pauses = root / "pauses.json"
+        self.pauses_lock = root / "pauses.lock"
+        self.config = root / "config.json"
         self.coordinator_lock = root / "coordinator.lock"
+        self.coordinator_log = root / "coordinator.log"
         self.worktrees_lock = root / "worktrees.lock"
         self.landing_lock = root / "landing.lock"
+        self.containment = root / "containment.json"
         self.readme = root / "README"
 
     def create(self) -> None:
@@ -71,7 +77,7 @@ class StateDirectory:
 
     def stop_is_wanted(self) -> bool:
         """Whether a coordinator wants all work to end now; it writes that before it sends any signal."""
-        wanted = _read(self.wanted, _Wanted)
+        wanted = read_record(self.wanted, _Wanted)
         return wanted is not None and wanted.ending == "stop"
 
     def record_event(self, event: str, **details: str | float | None) -> bool:
@@ -117,6 +123,12 @@ class AgentDirectory:
     def create(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def number(self) -> int:
+        """The agent's number; 0 for who has none."""
+        number = self.name.rpartition("-")[2]
+        return int(number) if number.isdecimal() else 0
+
     def attempt_log(self, item_id: str, attempt: int) -> Path:
         return self.logs / f"{item_id}-{attempt}.log"
 
@@ -133,16 +145,19 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     boot: str
     at: str
     beat: float
-    state: str = "idle"  # starting, idle, preparing, working, checking, ending
+    state: str = "idle"  # starting, idle, held, preparing, working, checking, ending
     item: str | None = None
     attempt: int | None = None
     role: str | None = None
     program: str | None = None
     since: str | None = None
     progress: float | None = None
+    work: Verdict | None = None  # the verdict on its command, see diagnose.py
+    rss_bytes: int | None = None  # with all that is below it
+    cpu_percent: float | None = None
     done: int = 0
     failed: int = 0
-    hindrance: Lack | None = None
+    hindrance: Lack | None = None  # what there is no room for; it takes no item meanwhile
 
     @property
     def identity(self) -> Identity:
@@ -163,7 +178,7 @@ def read_heartbeat(directory: AgentDirectory) -> Heartbeat | None:
     A worker that finds no room to write sets the file's time to its monotonic clock (see heart.py): such times are
     those of the first decades after 1970, and nobody mistakes them for a file's own.
     """
-    beat = _read(directory.heartbeat, Heartbeat)
+    beat = read_record(directory.heartbeat, Heartbeat)
     if beat is None:
         return None
     with suppress(OSError):
@@ -180,10 +195,11 @@ def living_worker(directory: AgentDirectory) -> Heartbeat | None:
 
 
 def read_session(directory: AgentDirectory) -> Session | None:
-    return _read(directory.session, Session)
+    return read_record(directory.session, Session)
 
 
-def _read(path: Path, kind: type[_Struct]) -> _Struct | None:
+def read_record(path: Path, kind: type[_Struct]) -> _Struct | None:
+    """Return what a small file of ours holds, None when it is not there or holds something else."""
     for _ in range(_TRIES):
         with suppress(msgspec.MsgspecError, atomic.Unreadable):
             data = atomic.read_file(path)

@@ -16,6 +16,7 @@ _MAX_READ_BYTES = 1_000_000
 # Every commented line holds one whole key, so that removing its `#` is all it takes.
 _TEMPLATE = """\
 # parallel-loop: turns a queue of work items into tested commits, with several agents at once.
+# A run hears of changes by itself, but for target, worktrees and parallel_mode: these need another start.
 # Every key is optional. A line that begins with `#` and a key shows the default, or an example where it says so;
 # remove the `#` to use it. Durations: 500ms, 90s, 20m, 1h30m. Sizes: 512MB, 2GB (1000-based), 1GiB (1024-based).
 
@@ -28,7 +29,7 @@ target: {target}
 
 # false: one worker at a time in one process. PARALLEL_MODE=false does the same for one run.
 #parallel_mode: true
-# How many agents work at once, 1 to 64. PARALLEL_AGENTS=5 and `run --agents 5` count more.
+# How many agents work at once, 1 to 128. PARALLEL_AGENTS=5 and `run --agents 5` count more.
 #agents: 3
 # auto: what passes the checks lands; review: it waits for a person; never: it stays on its branch.
 #land: auto
@@ -51,12 +52,19 @@ target: {target}
 # Attempts in all, and the wait before the next one: `first`, then `factor` times as long each time, at most `max`.
 #retry: {{attempts: 3, first: 10s, factor: 2, max: 5m}}
 
-# What one attempt may use; 100% is one processor core. This version enforces `time` alone.
-#limits: {{time: 1h, memory: 4GB, cpu: 100%, processes: 500}}
+# What one attempt may use, with all that it starts; 100% of `cpu` is one core, without it there is no ceiling.
+#limits: {{time: 1h, memory: 4GB, cpu: 100%, processes: 500, worktree: 20GB}}
 
-# A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long (or without progress: not
-# enforced in this version), and its place is given up after so many deaths in a row.
+# What must be free before another attempt starts; until then the agents are held. 0: no matter how much.
+#floors: {{memory: 256MB, disk: 500MB}}
+
+# A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long, and its place is given up
+# after so many deaths in a row; ten minutes without one, or an item brought to its end, and the count begins again. A
+# program is stopped when for `no_progress` it neither prints nor computes nor writes.
 #health: {{heartbeat: 5s, silent: 120s, no_progress: 20m, restarts: 5}}
+# What workers do when the coordinator is killed. finish: the item in hand, then they end; stop: within a second, and
+# the item is given back at no cost of an attempt.
+#on_coordinator_death: finish
 """
 
 

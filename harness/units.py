@@ -84,6 +84,15 @@ def format_duration(seconds: float) -> str:
     return f"{hours // 24}d {hours % 24:02d}h"
 
 
+def format_size(size: float) -> str:
+    """Return a short text for messages: `512 B`, `4.2 kB`, `350 MB`, `12.3 GB`; powers of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if round(size, 1) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
 def _duration(value: object) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not 0 <= value < math.inf:  # also refuses nan, which compares as false

@@ -27,10 +27,12 @@ from .heart import Heart
 from .identity import own_identity
 from .orders import Orders
 from .outcome import NO_ROOM
-from .processes import become_subreaper, end_marked
+from .processes import end_marked
 from .project import Project
 from .room import Room
 from .shortage import is_shortage, once_there_is_room
+from .tree import become_subreaper
+from .trials import Trials
 from .workplace import Workplace
 
 _LOOK_AGAIN_SECONDS = 30.0  # after which an idle worker trusts no earlier listing: a ring of the bell can be lost
@@ -42,14 +44,15 @@ class Worker:
     def __init__(self, project: Project, agent_name: str, target: str, orders: Orders) -> None:
         self._project = project
         self._orders = orders
+        orders.obey_death(project.config.on_coordinator_death)
         self._agent = project.state.agent(agent_name)
         self._agent.create()
         self._lock = hold_for_life(self._agent.lock, agent_name)
+        self._heart = Heart(self._agent, project.config.health.heartbeat_seconds)
+        self._heart.tell("starting")  # before what takes time
         become_subreaper()
         end_marked(project.state.root, {agent_name})
         repository = Repository.open(project.root)
-        self._heart = Heart(self._agent, project.config.health.heartbeat_seconds)
-        self._heart.tell("starting")
         pool = Pool(repository, project.worktrees, project.state.worktrees_lock)
         self._room = Room(project, orders, self._heart, agent_name)
         self._room.keep_ballast()
@@ -58,6 +61,7 @@ class Worker:
             self._place.worktree()
         self._look_again_at = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
+        self._trials = Trials(project)
         self._heart.rest()
 
     def run(self) -> None:
@@ -75,20 +79,27 @@ class Worker:
             self._taker.look_again()
             self._look_again_at = now + _LOOK_AGAIN_SECONDS
             return
-        due = math.inf if self._orders.paused else seconds_until(self._taker.next_due, self._project.queue.now())
+        due = math.inf if self._orders.paused else self._seconds_until_due()
         seconds = min(at_most_seconds, due, self._heart.seconds_until_beat, self._look_again_at - now)
         seconds = min(seconds, self._room.longest_wait_seconds)
         self._orders.wait_for_ring(watch, seconds)
 
+    def _seconds_until_due(self) -> float:
+        if self._room.is_lacking:  # what is due stays due meanwhile
+            return math.inf
+        due = seconds_until(self._taker.next_due, self._project.queue.now())
+        return min(due, self._trials.seconds_until_due)
+
     def work_once(self) -> bool:
         """Make one attempt at the first item that can be taken; False when there is none, or none is to be taken."""
-        if self._orders.paused or self._orders.finishing or self._room.lack() is not None:
+        if self._orders.finishing or self._room.lack_to_begin() is not None or self._orders.paused:
             return False
         claim = self._take()
         if claim is None:
             return False
         self._tell_event("claimed", claim, None)
-        record = Attempt(self._place, self._taker, claim).make()
+        attempt = Attempt(self._place, self._taker, claim)
+        record = self._trials.settle(claim.item, attempt.make(), attempt.evidence)
         if record is None or not self._record(claim, record):
             self._abandon(claim)
             return True
@@ -101,9 +112,14 @@ class Worker:
             self._room.breathe_freely()
         return True
 
+    @property
+    def is_held(self) -> bool:
+        """Whether there was no room for another attempt at the last look."""
+        return self._room.is_lacking
+
     def _take(self) -> Claim | None:
         try:
-            return self._taker.take()
+            return self._trials.take(self._taker)
         except OSError as error:
             if not is_shortage(error):
                 raise
@@ -163,9 +179,9 @@ class Worker:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the worker of an agent: `arguments` are repository, agent and target."""
-    root, agent_name, target = arguments
-    return serve(lambda orders: Worker(Project.open(Path(root)), agent_name, target, orders))
+    """Run the worker of an agent: `arguments` are repository, agent, target and the file of the configuration."""
+    root, agent_name, target, *accepted = arguments
+    return serve(lambda orders: Worker(Project.open(Path(root), accepted=accepted), agent_name, target, orders))
 
 
 if __name__ == "__main__":

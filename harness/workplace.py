@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ..queue.records import Item
 from ..worktrees.environment import Identity, scrub
 from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
 from ..worktrees.salvage import salvage
 from ..worktrees.worktree import Worktree
+from .bounds import Bounds, bounds_of
+from .containment import held
 from .heart import Heart
 from .orders import Orders
 from .processes import MARK_AGENT, MARK_STATE
@@ -53,8 +58,13 @@ class Workplace:
 
     @property
     def port_base(self) -> int:
-        number = self.agent.name.rpartition("-")[2]
-        return port_base(bytes(self.project.state.root), int(number) if number.isdigit() else 0)
+        return port_base(bytes(self.project.state.root), self.agent.number)
+
+    @contextmanager
+    def bounds(self, item: Item) -> Iterator[Bounds]:
+        """Give what a command that works on `item` may use, and what the kernel has to hold it together."""
+        with held(self.project.state, self.agent, bounds_of(self.project.config, item, self.agent.number)) as bounds:
+            yield bounds
 
     def environ(self, worktree: Worktree) -> dict[str, str]:
         """What every program gets here, whatever it works on."""

@@ -154,9 +154,18 @@ class Chain:
         """True when that number is taken, if only by a foreign file: a link cannot be made there."""
         return os.path.lexists(self._layout.record(item_id, number))
 
-    def is_claim_open(self, item_id: str, number: int) -> bool:
-        """True while record `number` is the last of the item's chain; what is left of a packed one is no claim."""
-        return self.has_record(item_id, number) and self.is_ours(item_id, number)
+    def is_claim_open(self, item_id: str, number: int, owner: str = "") -> bool:
+        """True while record `number` is the last of the item's chain, and a claim by `owner` where one is named.
+
+        What is left of a packed one is no claim.
+        """
+        if not self.has_record(item_id, number) or not self.is_ours(item_id, number):
+            return False
+        try:
+            record = self._read_record(item_id, number) if owner else None
+        except Unreadable:
+            return True
+        return record is None or record.worker is None or record.worker.rpartition(".")[0] == owner
 
     def is_ours(self, item_id: str, number: int) -> bool:
         """True while nothing follows record `number`, which the caller made; tidying takes all records away at once."""

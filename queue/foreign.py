@@ -38,11 +38,13 @@ class Foreign:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._known: dict[str, tuple[_Signature, str | None]] = {}
+        self._seen: dict[str, tuple[_Signature, str | None]] = {}  # of those, what the present look has found again
 
     def look(self) -> list[Damage]:
         """Return what is not ours, as far as that is seen quickly."""
         layout = self._layout
-        return [
+        self._seen = {}
+        found = [
             *few(layout.root, self._damage_of_root),
             *few(layout.items, lambda entry: _folder(entry, _SHARD.fullmatch(entry.name) is not None)),
             *few(layout.ready, lambda entry: _folder(entry, entry.name in _PRIORITIES)),
@@ -51,6 +53,8 @@ class Foreign:
             *few(layout.packs, self._damage_of_pack),
             *few(layout.workers, self._damage_of_worker),
         ]
+        self._known = self._seen
+        return found
 
     def _damage_of_root(self, entry: os.DirEntry[str]) -> str | None:
         if entry.name in FOLDERS:
@@ -80,9 +84,10 @@ class Foreign:
             signature = (status.st_ino, status.st_mtime_ns, status.st_size)
             known = self._known.get(entry.path)
             if known is None or known[0] != signature:
-                known = self._known[entry.path] = (signature, _problem(Path(entry.path), read))
+                known = (signature, _problem(Path(entry.path), read))
         except OSError:  # gone, or not to be read now
             return None
+        self._seen[entry.path] = known
         return known[1]
 
 

@@ -11,6 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from .atomic import Unreadable, is_draft, own_names
 from .buckets import Bucket
@@ -60,7 +61,8 @@ def _perhaps_unhealthy(queue: Queue) -> Iterator[str]:
 def take_back_from_the_dead(queue: Queue, policy: RetryPolicy) -> list[Entry]:
     """Take back the claims of dead owners, found by their notes of what they held; return their items.
 
-    Also finishes what the dead had begun: the hints that follow from their last record.
+    Also finishes what the dead had begun: the hints that follow from their last record. Their notes and markers go:
+    workers may die for months while no coordinator begins.
     """
     taken_back: list[Entry] = []
     for name in own_names(queue.layout.workers):
@@ -70,6 +72,7 @@ def take_back_from_the_dead(queue: Queue, policy: RetryPolicy) -> list[Entry]:
             with contextlib.suppress(Unreadable):  # not ours: a survey names it
                 settled = [_settle(queue, item_id, worker, policy, taken_back) for item_id in read_note(path)]
                 if all(settled):
+                    _remove_marker(path.with_name(name.removesuffix(SUFFIX) + ".json"))
                     remove(path)
     return taken_back
 
@@ -134,16 +137,20 @@ def _tidy(queue: Queue) -> None:
                 bucket.strike(name)
         bucket.remove_if_done()
     for name in own_names(layout.workers):
-        marker = layout.workers / name
-        with contextlib.suppress(Unreadable):
-            if is_marker(name) and not is_owner_alive(marker) and read_marker(marker) is not None:
-                remove(marker)
+        _remove_marker(layout.workers / name)
     for name in own_names(layout.drafts):
         with contextlib.suppress(OSError):
             status = (layout.drafts / name).lstat()
             is_old = time.time() - status.st_mtime > _DRAFT_AGE_SECONDS
             if is_draft(name) and stat.S_ISREG(status.st_mode) and is_old and not _is_running(name.partition("-")[0]):
                 remove(layout.drafts / name)
+
+
+def _remove_marker(path: Path) -> None:
+    """Remove what is the marker of a dead owner; the claims that it made keep the file under their names."""
+    with contextlib.suppress(Unreadable):
+        if is_marker(path.name) and not is_owner_alive(path) and read_marker(path) is not None:
+            remove(path)
 
 
 def _is_running(pid: str) -> bool:

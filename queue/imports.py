@@ -6,8 +6,8 @@ whatever is killed; writing each of them where it belongs is finished by whoever
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def write_import(layout: Layout, items: Sequence[Item], *, durable: bool) -> Pat
     data = encode(items)
     if len(data) > _LIMIT_BYTES:
         raise adding.InvalidItem(0, f"the items have {len(data)} bytes together; import them in several parts")
-    path = layout.imports / f"{secrets.token_hex(8)}.json"
+    path = layout.imports / f"{os.urandom(8).hex()}.json"
     atomic.publish(layout.drafts, path, data, durable=durable)
     return path
 

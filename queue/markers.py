@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +37,11 @@ class Owner(NamedTuple):
     process_start: float | None = None
     boot: str | None = None
 
+    @property
+    def name(self) -> str:
+        """What the names of all of this process's markers begin with, and no other's that lives."""
+        return f"{self.agent}.{self.pid}"
+
 
 class Marker:
     """A process's marker file, locked from before it has its name until the process ends."""
@@ -51,7 +55,7 @@ class Marker:
         self.note = HeldNote(layout, self.path.stem)
 
     def _create(self) -> Path:
-        worker = f"{self.owner.agent}.{self.owner.pid}.{secrets.token_hex(4)}"
+        worker = f"{self.owner.name}.{os.urandom(4).hex()}"
         self.record = Record(
             kind="claimed",
             at=utc_now(),

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -85,7 +84,7 @@ def finish_packing(layout: Layout, *, durable: bool) -> None:
 
 
 def _new_path(layout: Layout, now: str) -> Path:
-    return layout.packs / f"{file_time(now)}-{secrets.token_hex(4)}{SUFFIX}"
+    return layout.packs / f"{file_time(now)}-{os.urandom(4).hex()}{SUFFIX}"
 
 
 def _write(layout: Layout, path: Path, header: Header, lines: Iterable[bytes], *, durable: bool) -> None:

@@ -13,8 +13,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +56,9 @@ def require(folder: Path, other: Path, *, durable: bool) -> None:
 
 def examine(directory: Path) -> list[Trial]:
     """Try everything in a new directory below `directory`, and remove that. Raises OSError when it cannot be made."""
+    import shutil  # only here: to load these takes milliseconds, and a worker, which has this module, never tries
+    import tempfile
+
     scratch = Path(tempfile.mkdtemp(prefix=".parallel-loop-probe-", dir=directory))
     try:
         folder, other = scratch / "a", scratch / "b"

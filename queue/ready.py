@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from enum import Enum, auto
 
 from .atomic import Unreadable, own_names
 from .bell import DELAYED, LOWEST_PRIORITY, Bell
 from .buckets import Bucket, read_text
 from .frontier import Frontier
-from .hint import Hint
+from .hint import SEPARATOR, Hint
 from .layout import Layout
 
 _OFFER = re.compile(r"^\d~[^~\n]*~([^~\n]+)~(\d+)~[^~\n]*$(?=\n)", re.MULTILINE)  # as Hint.parse, many times as quick
@@ -67,26 +67,30 @@ class ReadyView:
         """Return what `first` would offer first, and keep the listing that tells it."""
         return self.first(lambda _hint: Answer.KEEP)
 
-    def first(self, attempt: Callable[[Hint], Answer]) -> Hint | None:
-        """Offer ready items to `attempt` in taking order until it takes one."""
+    def first(self, attempt: Callable[[Hint], Answer], full_roles: Set[str] = frozenset()) -> Hint | None:
+        """Offer ready items to `attempt` in taking order until it takes one.
+
+        Those of `full_roles`, which may grow meanwhile, are passed over by their names alone: there may be thousands
+        of them in front of an item of another role.
+        """
         if self._filled is None:
             self._filled = [priority for priority in _ALL_PRIORITIES if self._listed_buckets(priority)]
         for priority in self._filled:
-            taken = self._first_of(priority, attempt)
+            taken = self._first_of(priority, attempt, full_roles)
             if taken is not None:
                 return taken
         if self._trusted:  # what the frontier hid is looked at before anybody is told that there is nothing
             self._list_again()
-            return self.first(attempt)
+            return self.first(attempt, full_roles)
         return None
 
-    def _first_of(self, priority: int, attempt: Callable[[Hint], Answer]) -> Hint | None:
+    def _first_of(self, priority: int, attempt: Callable[[Hint], Answer], full_roles: Set[str]) -> Hint | None:
         self._passed_over = False
         buckets = self._buckets[priority]
         place = 0
         while place < len(buckets):
             bucket = self._bucket(priority, buckets[place])
-            found = self._first_in(priority, bucket, attempt)
+            found = self._first_in(priority, bucket, attempt, full_roles)
             if found is not None:
                 return found
             if bucket.names:
@@ -96,7 +100,9 @@ class ReadyView:
                 bucket.remove_if_done()  # else another taker is between its claim and striking the line
         return None
 
-    def _first_in(self, priority: int, bucket: Bucket, attempt: Callable[[Hint], Answer]) -> Hint | None:
+    def _first_in(
+        self, priority: int, bucket: Bucket, attempt: Callable[[Hint], Answer], full_roles: Set[str]
+    ) -> Hint | None:
         names = bucket.names
         if self._crowded:
             self._skip_claimed(priority, names)
@@ -105,6 +111,9 @@ class ReadyView:
         while index > 0:
             index -= 1
             name = names[index]
+            if full_roles and name.rpartition(SEPARATOR)[2] in full_roles:
+                self._passed_over = True
+                continue
             hint = Hint.parse(name)
             self._name = name
             answer = Answer.GONE if hint is None else attempt(hint)

@@ -170,6 +170,11 @@ class Survey:
     def state(self, entry: Entry) -> State:
         return state_of(entry, self.is_done, self._now)
 
+    def takable(self) -> Iterator[str]:
+        """Yield the ids of the items that are ready or delayed."""
+        yield from self._untouched
+        yield from (name for name, entry in self._entries.items() if self.state(entry) in {"ready", "delayed"})
+
     def counts(self) -> dict[State, int]:
         """Return how many items are in each state; every state is a key. Those that cannot be read are in none."""
         found = Counter(self.state(entry) for entry in self._entries.values())

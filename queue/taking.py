@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -17,6 +17,7 @@ from .records import Entry, Item, Record
 from .store import Queue
 from .wip import Place, enter
 
+PassesOver = Callable[[str, Callable[[], Item | None]], bool]
 _MOST_LOST = 10_000  # names of lost races that are remembered; forgetting one costs a failed link
 
 
@@ -51,18 +52,24 @@ class Taker:
         self._wip = dict(wip or {})
         self._places: dict[tuple[str, int], Place] = {}
         self._full_roles: set[str] = set()
+        self._passes_over: PassesOver | None = None
         self._lost: set[Hint] = set()
         self._next_due: str | None = ""
         self._owed: Hint | None = None  # a claim that has still to be given back
         self.lost_links = 0  # how often another was first at the very link
 
-    def take(self) -> Claim | None:
-        """Claim the first takable item in taking order; None when there is none for us now."""
+    def take(self, passes_over: PassesOver | None = None) -> Claim | None:
+        """Claim the first takable item in taking order; None when there is none for us now.
+
+        `passes_over` is asked about each item that could be taken, by its id, and may read it by calling what it is
+        given (None: it cannot be read); the items of which it says yes are left to others, and asked for again.
+        """
+        self._passes_over = passes_over
         if self._owed is not None:
             self._give_back(self._owed)
         while True:
             self._listen()
-            hint = self._view.first(self._attempt)
+            hint = self._view.first(self._attempt, self._full_roles)
             if hint is None:
                 return None
             try:
@@ -111,6 +118,8 @@ class Taker:
         key = (hint.id, hint.number)
         if key in self._held:  # linking our marker there again would look like winning again
             return Answer.GONE
+        if self._passes_over is not None and self._is_passed_over(hint, self._passes_over):
+            return Answer.SKIP
         if hint.number > 1 and not self._queue.chain.allows_claim(hint.id, hint.number):
             return Answer.GONE  # a power cut kept the hint and lost the record before it
         place = None
@@ -134,17 +143,24 @@ class Taker:
             self._places[key] = place
         return Answer.TAKEN
 
+    def _is_passed_over(self, hint: Hint, passes_over: PassesOver) -> bool:
+        def read() -> Item | None:
+            try:
+                return self._queue.chain.read_named_item(hint.id)
+            except Unreadable:  # who claims it sets it aside
+                return None
+
+        return passes_over(hint.id, read)
+
     def _enter(self, hint: Hint) -> Place | None:
-        """Take a place of the item's role; its limit is asked for once in each `take`."""
-        if hint.role in self._full_roles:
-            return None
+        """Take a place of the item's role; from one that is full on, the role is passed over in this `take`."""
         queue = self._queue
         place = enter(queue.layout.wip, hint.role, self._wip[hint.role], queue.chain.is_claim_open)
         if place is None:
             self._full_roles.add(hint.role)
             return None
         try:
-            place.occupy(hint.id, hint.number)
+            place.occupy(hint.id, hint.number, self._marker.owner.name)
         except BaseException:
             place.leave()
             raise

@@ -2,7 +2,8 @@
 
 Guarantees: never more claims of a role are open than its limit, under any race, and no place stays
 taken by a dead worker once its claim was taken back. The lock ends with its process; the name of the
-claim, written into the file before the claim is made, keeps the place taken until the claim is closed.
+claim, written into the file before the claim is made, keeps the place taken until the claim is closed. Whose
+claim is written there, too: who is killed before making it leaves the item to another, who has another place.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from .atomic import open_own
 from .ids import is_id
 
+IsClaimOpen = Callable[[str, int, str], bool]  # item, number, and by whom it would have to be ("": anybody)
 _MOST_FOREIGN = 100  # files with the names of places; were wip/ itself something else, it would be all
 
 
@@ -24,10 +26,10 @@ class Place:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def occupy(self, item_id: str, number: int) -> None:
-        """Write down the claim that is about to be made."""
+    def occupy(self, item_id: str, number: int, owner: str) -> None:
+        """Write down the claim that `owner` is about to make."""
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{item_id} {number}\n".encode(), 0)
+        os.pwrite(self._descriptor, f"{item_id} {number} {owner}\n".encode(), 0)
 
     def leave(self) -> None:
         """Give the place up: the claim is closed, or was not made."""
@@ -39,7 +41,7 @@ class Place:
         os.close(self._descriptor)
 
 
-def enter(folder: Path, role: str, limit: int, is_claim_open: Callable[[str, int], bool]) -> Place | None:
+def enter(folder: Path, role: str, limit: int, is_claim_open: IsClaimOpen) -> Place | None:
     """Take a free place of `role`, or return None when all `limit` of them are taken.
 
     Where something else has a place's name, everybody takes the next name instead. Raises FileExistsError when it
@@ -66,7 +68,8 @@ def enter(folder: Path, role: str, limit: int, is_claim_open: Callable[[str, int
     return None
 
 
-def _still_occupied(descriptor: int, is_claim_open: Callable[[str, int], bool]) -> bool:
+def _still_occupied(descriptor: int, is_claim_open: IsClaimOpen) -> bool:
     """A place whose holder died belongs to its claim until that is taken back."""
-    item_id, _, number = os.pread(descriptor, 4096, 0).decode(errors="replace").strip().partition(" ")
-    return is_id(item_id) and number.isdecimal() and is_claim_open(item_id, int(number))
+    item_id, _, claim = os.pread(descriptor, 4096, 0).decode(errors="replace").strip().partition(" ")
+    number, _, owner = claim.partition(" ")
+    return is_id(item_id) and number.isdecimal() and is_claim_open(item_id, int(number), owner)

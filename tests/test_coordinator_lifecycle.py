@@ -13,7 +13,6 @@ from parallel_loop.coordinator.lifecycle import (
     PlaceState,
     has_worker,
     next_state,
-    restart_pause_seconds,
 )
 
 DEATHS = {Event.DIED, Event.DIED_TOO_OFTEN}
@@ -111,18 +110,10 @@ def test_every_state_is_reached_and_left() -> None:
         (PlaceState.WAITING, Event.WANTED, PlaceState.WAITING, None),
         (PlaceState.FAILING, Event.WANTED, PlaceState.FAILING, None),
         (PlaceState.FAILING, Event.UNWANTED, PlaceState.VACANT, None),
+        (PlaceState.FILLED, Event.RECONFIGURED, PlaceState.FINISHING, Action.ASK_TO_FINISH),
+        (PlaceState.FAILING, Event.RECONFIGURED, PlaceState.VACANT, Action.FORGIVE),
+        (PlaceState.WAITING, Event.RECONFIGURED, PlaceState.WAITING, None),
     ],
 )
 def test_what_follows(state: PlaceState, event: Event, after: PlaceState, action: Action | None) -> None:
     assert next_state(state, event) == (after, action)
-
-
-def test_the_first_restart_is_at_once_and_the_pauses_then_double_up_to_a_minute() -> None:
-    assert [restart_pause_seconds(deaths, 0.0) for deaths in range(1, 10)] == [0, 1, 2, 4, 8, 16, 32, 60, 60]
-    assert restart_pause_seconds(10_000, 0.0) == 60
-
-
-@given(some.integers(0, 2000), some.floats(0, 1))
-def test_jitter_adds_at_most_a_quarter(deaths: int, jitter: float) -> None:
-    plain = restart_pause_seconds(deaths, 0.0)
-    assert plain <= restart_pause_seconds(deaths, jitter) <= plain * 1.25

@@ -19,7 +19,8 @@ from parallel_loop.harness.state import AgentDirectory
 from support.waiting import eventually
 
 MODULES = {
-    "obeys": "import sys\nprint('ready', flush=1)\nfor line in sys.stdin: print(line, end='', flush=1)\nprint('eof')",
+    "obeys": "import sys\nprint('ready', flush=1)\nfor line in sys.stdin:\n print(line, end='', flush=1)\n"
+    " if line == 'finish\\n': break\nelse: print('eof')",
     "fails": "import sys\nprint('first words')\nprint('no module named x\\n\\n')\nsys.exit(7)",
     "silent": "import signal\nsignal.pause()",
 }
@@ -52,7 +53,7 @@ def said(place: Place) -> list[str]:
     return place.directory.worker_log.read_text().split("\n")[:-1]
 
 
-def test_a_process_is_told_orders_and_ends_when_its_input_does(place: Place) -> None:
+def test_a_process_is_told_orders_and_ends_when_it_is_told_to(place: Place) -> None:
     process = start(place, "obeys")
     process.tell("pause")
     eventually(lambda: "pause" in said(place))
@@ -62,7 +63,7 @@ def test_a_process_is_told_orders_and_ends_when_its_input_does(place: Place) -> 
     process.tell("nobody listens")
     assert process.wait(10.0)
     assert (process.exit_code, process.describe_end()) == (0, "ended with code 0")
-    assert said(place) == ["ready", "pause", "eof"]
+    assert said(place) == ["ready", "pause", "finish"], "the end of its input would say that we died"
 
 
 def test_orders_to_the_dead_are_lost_and_do_no_harm(place: Place) -> None:
@@ -75,6 +76,14 @@ def test_orders_to_the_dead_are_lost_and_do_no_harm(place: Place) -> None:
     process.send(signal.SIGTERM)
 
 
+def test_a_process_that_does_not_read_cannot_stop_who_speaks_to_it(place: Place) -> None:
+    process = start(place, "silent")
+    for _ in range(20_000):
+        process.tell("pause")
+    process.ask_to_finish()
+    assert process.is_alive
+
+
 def test_the_last_words_are_those_of_this_process_and_of_none_before(place: Place) -> None:
     assert start(place, "fails").wait(10.0)
     assert place.last_words() == "no module named x"
@@ -83,6 +92,16 @@ def test_the_last_words_are_those_of_this_process_and_of_none_before(place: Plac
     process.send(signal.SIGKILL)
     assert process.wait(10.0)
     assert place.last_words() == ""
+
+
+def test_of_a_long_log_the_last_twenty_lines_are_kept(place: Place) -> None:
+    assert start(place, "fails").wait(10.0)
+    place.directory.worker_log.write_text("".join(f"line {number}\n" for number in range(5000)))
+    place.keep_last_lines()
+    assert place.last_lines == tuple(f"line {number}" for number in range(4980, 5000))
+    place.empty()
+    start(place, "silent")
+    assert place.last_lines == (), "another chance"
 
 
 def test_a_log_that_is_gone_has_no_last_words(place: Place) -> None:
@@ -94,7 +113,7 @@ def test_what_lies_in_the_users_repository_is_not_imported(place: Place, tmp_pat
     place.module = "json.tool"
     place.start(dict(os.environ), tmp_path)
     assert place.process is not None
-    place.process.ask_to_finish()
+    place.process.close()
     assert place.process.wait(10.0)
     assert "imported from the repository" not in place.last_words()
 
@@ -103,7 +122,7 @@ def test_deaths_are_counted_until_a_process_achieves_something(place: Place) -> 
     for expected in (1, 2, 3):
         assert start(place, "fails").wait(10.0)
         place.count_death()
-        assert (place.deaths_in_a_row, place.restarts) == (expected, expected)
+        assert (place.restarts.deaths_in_a_row, place.restarts.total) == (expected, expected)
         place.empty()
     process = start(place, "silent")
     Heart(place.directory, 0.0).rest(done=1)
@@ -111,7 +130,7 @@ def test_deaths_are_counted_until_a_process_achieves_something(place: Place) -> 
     process.send(signal.SIGKILL)
     assert process.wait(10.0)
     place.count_death()
-    assert (place.deaths_in_a_row, place.restarts) == (1, 4)
+    assert (place.restarts.deaths_in_a_row, place.restarts.total) == (1, 4)
 
 
 def rewrite_pid(place: Place, pid: int) -> None:
@@ -152,7 +171,7 @@ def identity_of(pid: int) -> float:
 
 
 def test_without_pidfd_it_goes_more_slowly_and_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parallel_loop.coordinator.place.exit_descriptor", lambda _pid: None)
+    monkeypatch.setattr("parallel_loop.coordinator.process.exit_descriptor", lambda _pid: None)
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as other:
         process = Process.adopt(Identity(other.pid, identity_of(other.pid), boot_id()))
         assert process is not None

@@ -19,6 +19,7 @@ from parallel_loop.coordinator.run import Lines, find_target
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.settings import ConfigError
 from parallel_loop.queue.records import Item
+from support.cli import call
 from support.landing import landed_items
 from support.repository import git
 from support.runs import (
@@ -77,7 +78,7 @@ def test_items_that_wait_for_a_person_do_not_keep_a_drained_run_from_ending(tmp_
     assert states(project) == {"one": "waiting"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_finishes_and_lands_what_is_in_hand(tmp_path: Path, number: int) -> None:
     go = tmp_path / "go"
     project = make_project(tmp_path / "r")
@@ -98,9 +99,14 @@ def test_a_terminal_that_is_closed_says_so_twice_and_means_finish(tmp_path: Path
     go = tmp_path / "go"
     project = make_project(tmp_path / "r")
     add(project, "in-hand", waits_for(go))
-    with running(project, "--agents", "1") as run:
+    terminal, inside = os.openpty()
+    # The first terminal that a process without one opens is its own from then on.
+    on_terminal = "import os, sys; os.open(sys.argv[1], os.O_RDWR); os.execv(sys.argv[2], sys.argv[2:])"
+    prefix = (sys.executable, "-c", on_terminal, os.ttyname(inside))
+    with running(project, "--agents", "1", prefix=prefix) as run:
         run.until_working("in-hand")
-        run.send(signal.SIGHUP)
+        os.close(inside)
+        os.close(terminal)  # now the kernel sends SIGHUP, and a shell does it again
         eventually(lambda: happened(project, "finishing"), PATIENCE_SECONDS)
         run.send(signal.SIGHUP)
         go.touch()
@@ -134,6 +140,7 @@ def test_a_run_that_ends_by_an_error_of_its_own_costs_no_item_an_attempt(tmp_pat
         "from parallel_loop.coordinator.coordinator import Coordinator\n"
         "from parallel_loop.harness.project import Project\n"
         "class Broken:\n"
+        "    shows_time = False\n"
         "    def show(self, picture):\n"
         "        if Path(sys.argv[2]).exists():\n"
         "            raise ZeroDivisionError\n"
@@ -152,7 +159,7 @@ def test_a_run_that_ends_by_an_error_of_its_own_costs_no_item_an_attempt(tmp_pat
 
 def test_a_program_that_ends_its_worker_has_only_its_attempts_and_takes_no_place_down(tmp_path: Path) -> None:
     project = make_project(tmp_path / "r", "health: {restarts: 1}")
-    add(project, "deadly", "kill $PPID; exec sleep 1000", max_attempts=3)
+    add(project, "deadly", "kill $(cut -d' ' -f4 /proc/$PPID/stat); exec sleep 1000", max_attempts=3)
     add(project, "other")
     with running(project, "--agents", "1", "--drain") as run:
         assert run.wait() == 1, run.output
@@ -284,6 +291,15 @@ def test_a_place_whose_workers_die_again_and_again_is_given_up_and_the_others_go
         (need,) = run.snapshot().attention
         assert "agent-1 was given up" in need.why
         assert "worktrees/agent-1" in need.why
+        agent = run.agent("agent-1")
+        assert agent is not None
+        log = project.state.agent("agent-1").worker_log.read_text().splitlines()
+        assert list(agent.last_lines) == log, "both of its workers said why"
+        assert len(log) == 2
+        shown = call(project.root, "status").out
+        assert f"  | {log[0][:60]}" in shown
+        assert f"  | {log[1][:60]}" in shown
+        assert run.agent("agent-2").last_lines == ()
         request(project, ending="finish")
         assert run.wait() == 0, run.output
     assert len(happened(project, "gave-up")) == 1
@@ -317,22 +333,6 @@ def test_a_given_up_lander_needs_a_person(tmp_path: Path) -> None:
 def kill_coordinator(run: Run) -> None:
     run.process.kill()
     run.process.wait()
-
-
-def test_workers_of_a_killed_coordinator_finish_their_item_and_end(tmp_path: Path) -> None:
-    go = tmp_path / "go"
-    project = make_project(tmp_path / "r")
-    add(project, "in-hand", waits_for(go))
-    with running(project, "--agents", "1") as run:
-        run.until_working("in-hand")
-        add(project, "later")
-        kill_coordinator(run)
-        go.touch()
-        eventually(lambda: living(project) == [], PATIENCE_SECONDS)
-    assert states(project)["later"] == "ready"
-    assert kinds(project, "in-hand")[:2] == ["claimed", "landing"]
-    assert drain(project) == 0
-    assert kinds(project, "in-hand") == ["claimed", "landing", "done"]
 
 
 def test_a_new_coordinator_watches_the_living_and_takes_nothing_from_them(tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_children_that_a_script_left_us_are_not_ended(tmp_path: Path) -> None:
 
 HINDERED = """
 import errno, sys
-from parallel_loop.coordinator import cli, crew, status
+from parallel_loop.coordinator import cli, crew, machine, status
 from parallel_loop.queue import survey
 
 def sometimes(function, calls=[]):
@@ -436,7 +436,7 @@ def sometimes(function, calls=[]):
 
 survey.Survey.refresh = sometimes(survey.Survey.refresh)
 status.StatusWriter.publish = sometimes(status.StatusWriter.publish)
-crew.end_descendants = sometimes(crew.end_descendants)
+machine.end_below = sometimes(machine.end_below)
 crew.take_back_from_the_dead = sometimes(crew.take_back_from_the_dead)
 sys.exit(cli.main(["run", *sys.argv[1:]]))
 """

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness import processes
+from parallel_loop.harness import tree
 from support.fencing import WorkerTrials, trial_of_a_lander
 
 
 @pytest.fixture(autouse=True)
 def _parent_of_orphans() -> None:
-    processes.become_subreaper()
+    tree.become_subreaper()
 
 
 def test_a_late_worker_writes_no_outcome_no_branch_and_nothing_that_lands(tmp_path: Path) -> None:

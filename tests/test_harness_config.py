@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from parallel_loop.harness.accepted import read_accepted, write_accepted
 from parallel_loop.harness.config import load_config
 from parallel_loop.harness.config_checks import check
 from parallel_loop.harness.documents import DocumentError, read_document
 from parallel_loop.harness.schema import Invalid, read_struct
-from parallel_loop.harness.settings import PLACEHOLDERS, Config, ConfigError, Program, Role, Setup
+from parallel_loop.harness.settings import PLACEHOLDERS, Config, ConfigError, Limits, Program, Role, Setup
 from parallel_loop.harness.template import found_programs, guess_checks, template
 
 CONTRACT = """
@@ -34,8 +35,9 @@ roles:
   builder: {wip: 3, program: claude, timeout: 1h, memory: 2GB, cpu: 50%}
   tester:
 retry: {attempts: 5, first: 1s, factor: 1.5, max: 1m}
-limits: {time: 30m, memory: 1GiB, cpu: 200%, processes: 50}
+limits: {time: 30m, memory: 1GiB, cpu: 200%, processes: 50, worktree: 1GB}
 health: {heartbeat: 1s, silent: 10s, no_progress: 1h, restarts: 2}
+floors: {memory: 0, disk: 1GB}
 worktrees: ../checkouts
 """
 
@@ -83,8 +85,9 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
     }
     assert config.roles == {"builder": Role(3, "claude", 3600.0, 2_000_000_000, 0.5), "tester": Role()}
     assert structs.astuple(config.retry) == (5, 1.0, 1.5, 60.0)
-    assert structs.astuple(config.limits) == (1800.0, 2**30, 2.0, 50)
+    assert structs.astuple(config.limits) == (1800.0, 2**30, 2.0, 50, 10**9)
     assert structs.astuple(config.health) == (1.0, 10.0, 3600.0, 2)
+    assert structs.astuple(config.floors) == (0, 10**9)
     assert config.worktrees == "../checkouts"
 
 
@@ -100,15 +103,15 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("é" * 500_001, "larger than 1,000,000 bytes; a YAML document here must be smaller"),
         ("land: auto\nagnets: 3", "2: agnets: unknown key; did you mean `agents`?"),
         ("retry: {tries: 3}", "1: retry.tries: unknown key; known here: attempts, first, factor, max"),
-        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, worktrees"),
+        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees, on_coordinator_death"),
         ("retry:\n  firsts: 3", "2: retry.firsts: unknown key; did you mean `first`?"),
-        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, worktrees"),
+        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees, on_coordinator_death"),
         ("parallel_mode: yes", "1: parallel_mode: must be true or false, not 'yes'"),
-        ("agents: 0", "1: agents: must be a whole number from 1 to 64, not 0"),
-        ("agents: 65", "1: agents: must be a whole number from 1 to 64, not 65"),
-        ("agents: '3'", "1: agents: must be a whole number from 1 to 64, not '3'"),
-        ("agents: 2.5", "1: agents: must be a whole number from 1 to 64, not 2.5"),
-        ("agents: true", "1: agents: must be a whole number from 1 to 64, not true"),
+        ("agents: 0", "1: agents: must be a whole number from 1 to 128, not 0"),
+        ("agents: 129", "1: agents: must be a whole number from 1 to 128, not 129"),
+        ("agents: '3'", "1: agents: must be a whole number from 1 to 128, not '3'"),
+        ("agents: 2.5", "1: agents: must be a whole number from 1 to 128, not 2.5"),
+        ("agents: true", "1: agents: must be a whole number from 1 to 128, not true"),
         ("program: [claude]", "1: program: must be text, not a list; put it in quotes if it is text"),
         ("program: claud", "1: program: unknown program 'claud'; did you mean `claude`?"),
         ("program: mine", "1: program: unknown program 'mine'; did you mean `mini`?"),
@@ -153,6 +156,9 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("limits: {memory: 2G}", "1: limits.memory: '2G' is not a size; write for example 512MB, 2GB or 1GiB"),
         ("limits: {cpu: 0%}", "1: limits.cpu: must be at least 1%, not '0%'"),
         ("limits: {time: -1}", "1: limits.time: -1 is not a duration; write for example 90s, 20m, 1h30m or 500ms"),
+        ("floors: {memory: 512}", "1: floors.memory: must be at least 1MB, not 512"),
+        ("floors: {disk: false}", "1: floors.disk: false is not a size; write for example 512MB, 2GB or 1GiB"),
+        ("floors: {dsk: 1GB}", "1: floors.dsk: unknown key; did you mean `disk`?"),
         ("health: {silent: 5s}", "1: health.silent: must be longer than `health.heartbeat`, or every worker counts as hung"),
         ("worktrees: .", "1: worktrees: is the repository itself or inside `.git`; name a folder of its own, such as .parallel-loop/worktrees"),
         ("worktrees: .git/trees", "1: worktrees: is the repository itself or inside `.git`; name a folder of its own, such as .parallel-loop/worktrees"),
@@ -218,7 +224,7 @@ def test_the_environment_counts_more_than_the_file(
 @pytest.mark.parametrize("value", ["0", "65", "-1", "3.0", "many", "٣", "9" * 5000])
 def test_an_impossible_number_of_agents_in_the_environment_is_refused(root: Path, value: str) -> None:
     problem = problem_of(root, "", PARALLEL_AGENTS=value)
-    assert problem.startswith("PARALLEL_AGENTS: must be a whole number from 1 to 64, not '")
+    assert problem.startswith("PARALLEL_AGENTS: must be a whole number from 1 to 128, not '")
     assert problem.endswith("; set it again or unset it")
     assert len(problem) < 200
 
@@ -251,17 +257,6 @@ def test_only_programs_that_this_version_can_run_pass(root: Path) -> None:
         assert str(caught.value) == f"parallel-loop.yaml: {problem}"
 
 
-def test_what_is_set_and_not_enforced_is_named_and_defaults_are_not(root: Path) -> None:
-    assert load(root, "limits: {time: 1h}\nhealth: {silent: 60s}\nroles: {a: {timeout: 1m}}").not_enforced_yet() == []
-    text = "limits: {memory: 4GB, cpu: }\nhealth: {no_progress: 20m}\nroles: {a: {cpu: 50%}, b: {memory: 1GB}}"
-    assert load(root, text).not_enforced_yet() == [
-        "limits.memory",
-        "health.no_progress",
-        "roles.a.cpu",
-        "roles.b.memory",
-    ]
-
-
 KEYS = st.sampled_from([*structs.fields(Config)]).map(lambda field: field.encode_name) | st.text(max_size=3)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["1h", "2GB", "50%", "shell"]),
@@ -278,7 +273,7 @@ def test_any_document_gives_a_configuration_or_names_what_is_invalid(value: obje
     except Invalid as error:
         assert error.problem  # noqa: PT017 - not every document is invalid
     else:
-        config.not_enforced_yet()
+        assert config.known_programs()
 
 
 def test_any_bytes_give_a_configuration_or_a_config_error_of_one_line(root: Path) -> None:
@@ -308,12 +303,13 @@ def test_every_commented_key_of_the_template_can_be_switched_on_by_itself_and_to
     lines = template("main", [], [], ["pytest -q"]).splitlines()
     keys = [number for number, line in enumerate(lines) if line.startswith("#") and not line.startswith("# ")]
     loaded = [load(root, "\n".join([*lines[:n], lines[n].removeprefix("#"), *lines[n + 1 :]])) for n in keys]
-    changed = [config for config in loaded if structs.replace(config, given=frozenset()) != Config(target="main")]
-    assert len(changed) == 4  # checks, setup, programs and roles are examples; all others show their default
+    changed = [config for config in loaded if config != Config(target="main")]
+    assert len(changed) == 5  # checks, setup, programs, roles and `cpu` are examples; all others show their default
+    assert Config(target="main", limits=Limits(cpu_cores=1.0)) in changed
     everything = "\n".join(line.removeprefix("#") if n in keys else line for n, line in enumerate(lines))
     shown = read_document(everything, "template")
     assert isinstance(shown, dict)
-    readable = {field.encode_name for field in structs.fields(Config)} - {"source", "given"}
+    readable = {field.encode_name for field in structs.fields(Config)} - {"source", "file_agents"}
     assert set(shown) == readable
     for name in ("setup", "retry", "limits", "health"):
         section = getattr(load(root, everything), name)
@@ -371,3 +367,22 @@ def test_document_errors_of_the_configuration_are_config_errors(root: Path) -> N
     assert not issubclass(ConfigError, DocumentError)  # one class for callers to catch
     with pytest.raises(ConfigError):
         load(root, "a: *b")
+
+
+@pytest.mark.parametrize(("text", "agents", "in_file"), [("agents: 2", 2, 2), ("", 3, 3)])
+def test_what_the_file_says_of_agents_is_kept_beside_what_counts_more(
+    root: Path, text: str, agents: int, in_file: int
+) -> None:
+    assert (load(root, text).agents, load(root, text).file_agents) == (agents, in_file)
+    config = load_config(root / "parallel-loop.yaml", {"PARALLEL_AGENTS": "7"})
+    assert (config.agents, config.file_agents) == (7, in_file)
+
+
+def test_what_a_worker_reads_is_what_the_coordinator_accepted(root: Path, tmp_path: Path) -> None:
+    config = load(
+        root,
+        "agents: 2\ntarget: é\nprograms: {mine: {argv: [a, '{prompt}'], prompt: argv}}\n"
+        "roles: {r: {wip: 2, timeout: 90s, memory: 1GB, cpu: 50%}}\nlimits: {cpu: 150%}\non_coordinator_death: stop\n",
+    )
+    write_accepted(tmp_path / "config.json", config)
+    assert read_accepted(tmp_path / "config.json") == config

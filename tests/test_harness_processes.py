@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,17 +12,15 @@ import psutil
 import pytest
 
 from parallel_loop.harness import identity as whose
-from parallel_loop.harness import processes
+from parallel_loop.harness import tree
 from parallel_loop.harness.identity import is_alive, own_identity
 from parallel_loop.harness.processes import (
     MARK_AGENT,
     MARK_STATE,
-    become_subreaper,
-    end_descendants,
     end_marked,
     exit_descriptor,
-    usage_of_tree,
 )
+from parallel_loop.harness.tree import become_subreaper, below, end_below, look_at
 from support.harness import Mark, program
 from support.waiting import eventually
 
@@ -70,10 +67,20 @@ def test_setting_the_clock_makes_nobody_another(monkeypatch: pytest.MonkeyPatch)
     assert is_alive(before)
 
 
-def test_a_process_has_the_same_identity_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_known_where_there_is_no_proc(mark: Mark, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = start(mark)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "exists", lambda self: False)
-        assert processes._children() == {child.pid for child in psutil.Process().children()}
+        patch.setattr(tree, "_HAS_PROC", False)
+        assert child.pid in tree.children(os.getpid())
+        seen = look_at(child.pid)
+        assert seen is not None
+        assert tree.send(seen._replace(start="1"), signal.SIGKILL)
+        assert look_at(child.pid) == seen
+        assert tree.send(seen, signal.SIGKILL)
+        assert eventually(lambda: look_at(child.pid) is None), "a zombie is none"
+        assert child.pid in tree.children(os.getpid()), "but it is to be reaped"
+        assert child.wait() == -signal.SIGKILL
         me = own_identity()
         assert is_alive(me)
         assert not is_alive(me._replace(pid=2**22 + 1))
@@ -110,7 +117,7 @@ def test_a_name_that_imitates_the_process_table_is_read_correctly(mark: Mark, tm
 def test_descendants_end_politely_when_they_can(mark: Mark, tmp_path: Path, others: list[int]) -> None:
     child = started(mark, tmp_path / "said", program("polite", tmp_path / "said"))
     eventually(lambda: (tmp_path / "said").read_text() == "ready")
-    assert end_descendants(10.0, others) == 1
+    assert end_below(10.0, others) == 1
     assert (tmp_path / "said").read_text() == "SIGTERM"
     assert mark.living() == []
     child.wait()
@@ -119,9 +126,9 @@ def test_descendants_end_politely_when_they_can(mark: Mark, tmp_path: Path, othe
 def test_a_kept_child_keeps_its_own_children(mark: Mark, tmp_path: Path, others: list[int]) -> None:
     kept = started(mark, tmp_path / "up", ("/bin/sh", "-c", f"sleep 600 & touch {tmp_path}/up; wait"))
     other = start(mark)
-    assert end_descendants(0.0, [*others, kept.pid]) == 1
+    assert end_below(0.0, [*others, kept.pid]) == 1
     assert len(mark.living()) == 2
-    assert end_descendants(0.0, others) == 2
+    assert end_below(0.0, others) == 2
     assert mark.living() == []
     kept.wait()
     other.wait()
@@ -133,7 +140,7 @@ def test_a_daemon_becomes_our_child_and_ends(mark: Mark, tmp_path: Path, others:
     child.wait()
     daemon = int((tmp_path / "pid").read_text())
     assert mark.living() == [daemon]
-    assert end_descendants(0.05, others) == 1, "it ignores SIGTERM"
+    assert end_below(0.05, others) == 1, "it ignores SIGTERM"
     assert mark.living() == []
 
 
@@ -141,7 +148,7 @@ def test_a_daemon_becomes_our_child_and_ends(mark: Mark, tmp_path: Path, others:
 def test_who_forks_faster_than_we_look_is_caught(mark: Mark, tmp_path: Path, others: list[int], way: str) -> None:
     assert become_subreaper()
     hopper = started(mark, tmp_path / "said", program("hopper", tmp_path / "said", way))
-    end_descendants(0.0, others)
+    end_below(0.0, others)
     assert mark.living() == []
     assert (tmp_path / "said").read_text() != "nobody caught me"
     hopper.wait()
@@ -150,17 +157,17 @@ def test_who_forks_faster_than_we_look_is_caught(mark: Mark, tmp_path: Path, oth
 def test_a_child_that_appears_when_its_parent_is_reaped_is_not_overlooked(
     mark: Mark, others: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reap, later = processes._reap, []
+    reap, later = tree.reap_ended, []
 
-    def reap_and_inherit(pid: int) -> None:
-        if not later and pid == parent.pid:
+    def reap_and_inherit(*arguments: object) -> None:
+        if not later:
             later.append(start(mark))  # as if it had been the parent's
-        reap(pid)
+        reap(*arguments)
 
     parent = start(mark, ("true",))
     eventually(lambda: not mark.living())
-    monkeypatch.setattr(processes, "_reap", reap_and_inherit)
-    assert end_descendants(0.0, others) == 1
+    monkeypatch.setattr(tree, "reap_ended", reap_and_inherit)
+    assert end_below(0.0, others) == 1
     assert mark.living() == []
     for child in (parent, *later):
         child.wait()
@@ -169,18 +176,15 @@ def test_a_child_that_appears_when_its_parent_is_reaped_is_not_overlooked(
 def test_somebody_elses_process_is_not_waited_for(
     mark: Mark, others: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: psutil.Process, number: int) -> None:
-        raise psutil.AccessDenied(self.pid)
-
-    def forbid(group: int, number: int) -> None:
+    def forbid(process: int, number: int) -> None:
         raise PermissionError
 
     child = start(mark)
     with monkeypatch.context() as patch:  # as with what sudo started
-        patch.setattr(psutil.Process, "send_signal", refuse)
+        patch.setattr(signal, "pidfd_send_signal", forbid)
         patch.setattr(os, "killpg", forbid)
         patch.setattr(os, "kill", forbid)
-        assert end_descendants(600.0, others) == 1
+        assert end_below(600.0, others) == 1
     assert mark.living() == [child.pid]
     child.kill()
     child.wait()
@@ -188,14 +192,24 @@ def test_somebody_elses_process_is_not_waited_for(
 
 def test_what_does_not_die_is_given_up(mark: Mark, others: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     child = start(mark)
-    calls: list[int] = []
-    monkeypatch.setattr(processes, "_STUCK_SECONDS", 0.05)
+    monkeypatch.setattr(tree, "STUCK_SECONDS", 0.05)
     with monkeypatch.context() as patch:  # as with what hangs in the kernel
-        patch.setattr(processes, "_kill", lambda found: set())
-        end_descendants(0.0, others, meanwhile=lambda: calls.append(1))
-    assert calls, "somebody can go on beating meanwhile"
+        patch.setattr(tree, "kill", lambda found: set())
+        assert end_below(0.0, others) == 1
+    assert mark.living() == [child.pid]
     child.kill()
     child.wait()
+
+
+def test_nobody_is_signalled_who_got_the_number_of_one_that_ended(mark: Mark) -> None:
+    child = start(mark)
+    member = look_at(child.pid)
+    assert member is not None
+    assert tree.send(member._replace(start="1"), signal.SIGKILL), "that one has ended"
+    assert mark.living() == [child.pid]
+    assert tree.send(member, signal.SIGKILL)
+    child.wait()
+    assert tree.send(member, signal.SIGKILL), "nobody is left to signal"
 
 
 def test_only_the_marked_are_ended_and_what_is_below_them(mark: Mark, tmp_path: Path) -> None:
@@ -224,11 +238,20 @@ def test_only_the_marked_are_ended_and_what_is_below_them(mark: Mark, tmp_path: 
         child.wait()
 
 
-def test_usage_is_that_of_the_whole_tree() -> None:
-    alone, tree = usage_of_tree(os.getpid(), alone=True), usage_of_tree(os.getpid())
-    assert alone is not None
-    assert tree is not None
-    assert 0 < alone.rss_bytes <= tree.rss_bytes
-    child = subprocess.Popen([sys.executable, "-c", ""])
+def test_what_lives_below_is_found_and_measured(mark: Mark, tmp_path: Path) -> None:
+    child = started(mark, tmp_path / "up", ("/bin/sh", "-c", f"sleep 600 & touch {tmp_path}/up; wait"))
+    seen = below(child.pid)
+    assert [Path(f"/proc/{member.pid}/comm").read_text() for member in seen] == ["sleep\n"]
+    own = look_at(os.getpid())
+    fair = tree.shared_fairly_bytes(os.getpid())
+    assert own is not None
+    assert fair is not None
+    assert abs(own.rss_bytes - psutil.Process().memory_info().rss) < 2_000_000
+    assert 0 < fair <= own.rss_bytes * 1.01
+    assert own.cpu_seconds > 0
+    for pid in mark.living():
+        os.kill(pid, signal.SIGKILL)
     child.wait()
-    assert usage_of_tree(child.pid) is None
+    assert look_at(child.pid) is None
+    assert below(child.pid) == []
+    assert tree.shared_fairly_bytes(child.pid) is None

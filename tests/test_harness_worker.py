@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.coordinator.control import Ending, Wanted, write_wanted
-from parallel_loop.harness import attempt, child, identity, processes, setting_up
+from parallel_loop.harness import attempt, child, identity, setting_up, tree
 from parallel_loop.harness import worker as worker_module
-from parallel_loop.harness.heart import Heart
+from parallel_loop.harness.heart import Heart, Seen
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.setting_up import ensure_landing_branch, landing_tip
 from parallel_loop.harness.shortage import is_shortage, once_there_is_room
@@ -31,7 +31,7 @@ from parallel_loop.queue.watching import BellWatch
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.landing import LandingBranch
 from parallel_loop.worktrees.repository import Repository
-from support.harness import Workshop, make_workshop, program, spare_others, start_worker
+from support.harness import Workshop, keeper_of, make_workshop, program, spare_others, start_worker
 from support.queues import START, Clock
 from support.repository import environment, git, make_empty_repository
 from support.waiting import eventually
@@ -41,7 +41,7 @@ NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    processes.become_subreaper()
+    tree.become_subreaper()
     spare_others(monkeypatch)
 
 
@@ -155,14 +155,23 @@ def test_a_second_worker_in_the_same_place_goes_away(shop: Workshop, tmp_path: P
     assert shop.last("one").kind == "landing", "its program was not taken for a leftover"
 
 
-def test_the_next_worker_ends_what_a_killed_one_left_and_salvages_its_work(shop: Workshop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keeper_lives", [True, False], ids=["", "its keeper was killed, too"])
+def test_the_next_worker_ends_what_a_killed_one_left_and_salvages_its_work(
+    shop: Workshop, tmp_path: Path, keeper_lives: bool
+) -> None:
     daemon = " ".join(program("daemon", tmp_path / "pid"))
     shop.add("one", f"[ $PARALLEL_LOOP_ATTEMPT = 1 ] || exit 0; echo 1 > a; {daemon}; touch {tmp_path}/up; sleep 600")
     killed = shop.start()
     eventually(lambda: (tmp_path / "up").exists() and (tmp_path / "pid").exists())
+    if not keeper_lives:
+        os.kill(killed.pid, signal.SIGSTOP)
+        os.kill(keeper_of(killed.pid), signal.SIGKILL)
     killed.kill()
     end(killed)
-    assert len(shop.mark.living()) >= 2, "the program and its daemon outlive their worker"
+    if keeper_lives:
+        eventually(lambda: shop.mark.living() == [])
+    else:
+        assert len(shop.mark.living()) >= 2, "the program and its daemon outlive both"
     worker = shop.worker()
     assert shop.mark.living() == [], "they are ended before anything is touched"
     assert not worker.work_once(), "the item is still the dead one's"
@@ -395,13 +404,20 @@ def test_a_heart_beats_when_it_is_due_and_tells_changes_at_once(tmp_path: Path) 
 
     heart.tell("working", item="one", attempt=2)
     now[0] = 104.0
-    heart.beat(progress=True)
+    seen = Seen("well", 0.5, 10**9, 7.0, 3)
+    heart.beat(seen)
     assert (read().beat, read().progress) == (100.0, None)
     now[0] = 105.0
-    heart.beat()
-    assert (read().beat, read().progress, read().item, read().attempt) == (105.0, 104.0, "one", 2)
+    heart.beat(seen)
+    assert (read().beat, read().progress, read().item, read().attempt) == (105.0, 104.5, "one", 2)
+    assert (read().work, read().rss_bytes // 10**9) == ("well", 1)
+    assert read().cpu_percent >= 140, "seven seconds in five, and its own"
+    now[0] = 106.0
+    heart.beat(seen._replace(verdict="over-limit"))
+    assert (read().beat, read().work) == (106.0, "over-limit"), "a change of the verdict is told at once"
     heart.rest(failed=1)
     assert (read().state, read().item, read().progress, read().failed) == ("idle", None, None, 1)
+    assert (read().work, read().rss_bytes // 10**9) == (None, 0)
     assert read().identity == identity.own_identity()
     agent.heartbeat.write_text("{")
     assert read_heartbeat(agent) is None

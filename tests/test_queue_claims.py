@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from parallel_loop.queue import atomic
 from parallel_loop.queue.healing import take_back, take_back_from_the_dead
-from parallel_loop.queue.records import Record
+from parallel_loop.queue.records import Item, Record
 from parallel_loop.queue.retry import RetryPolicy
 from parallel_loop.queue.store import NotAllowed
 from support.queue_checker import read_chains
@@ -51,6 +52,24 @@ def test_an_item_is_taken_by_one_of_two(queue) -> None:
     assert one.holds(claim)
     assert end(queue, one, claim)
     assert kinds(queue, "only") == ["claimed", "done"]
+
+
+def test_what_a_taker_passes_over_is_left_to_others_and_asked_for_again(queue) -> None:
+    queue.add([an_item(name) for name in ("a", "b", "c", "d")])
+    Path(queue.layout.item("b")).write_text("nonsense")
+    asked: list[tuple[str, bool]] = []
+
+    def passes_over(item_id: str, read: Callable[[], Item | None]) -> bool:
+        item = read()
+        asked.append((item_id, item is not None and item.id == item_id))
+        return item_id in {"a", "d"}
+
+    one, other = make_taker(queue), make_taker(queue, "agent-2")
+    assert one.take(passes_over).item.id == "c"
+    assert asked == [("a", True), ("b", False), ("a", True), ("c", True)], "what nobody can read is set aside meanwhile"
+    assert one.take(passes_over) is None
+    assert other.take().item.id == "a"
+    assert one.take().item.id == "d", "of the last take nothing is left"
 
 
 def test_the_claim_names_its_worker(queue) -> None:

@@ -103,6 +103,43 @@ def fill_up(idle: list[Forked], holding: list[Forked]) -> None:
         holding.append(idle.pop())
 
 
+def test_a_crowd_of_a_full_role_in_front_keeps_nobody_from_what_is_behind_whoever_is_killed(queue) -> None:
+    """The first in order are of `narrow`, which has one place: it is never lost, and all others find work at once."""
+    chance = random.Random(4)
+    queue.add([an_item(f"narrow-{index}", role="narrow", priority=0) for index in range(1500)])
+    queue.add([an_item(f"wide-{index}", role="wide") for index in range(100)])
+    queue.add([an_item(f"none-{index}", priority=9) for index in range(400)])
+    with Crew() as crew:
+        idle = [crew.start(obeying(queue)) for _ in range(12)]
+        for _ in range(3):
+            for worker in idle:
+                worker.order("take")
+            victims = chance.sample(idle, 3)  # in the middle of it
+            for worker in victims:
+                worker.kill()
+            living = [worker for worker in idle if worker not in victims]
+            took = {worker: worker.heard() for worker in living}
+            assert "nothing" not in took.values(), "with so many in front that nobody may take"
+            counted = open_claims(queue)
+            assert counted["narrow"] <= 1
+            assert counted["wide"] <= LIMITS["wide"]
+            victims += [worker for worker, said in took.items() if said.startswith("narrow")]  # and who holds the place
+            for worker in victims[3:]:
+                worker.kill()
+            take_back_from_the_dead(queue, AT_ONCE)
+            idle = [worker for worker in living if worker not in victims]
+            for worker in idle:
+                worker.order("end")
+            assert {worker.heard() for worker in idle} == {"True"}
+            idle += [crew.start(obeying(queue)) for _ in victims]
+            first = idle.pop()
+            first.order("take")
+            assert first.heard().startswith("narrow"), "no death has taken the place away"
+            first.order("end")
+            assert first.heard() == "True"
+            idle.append(first)
+
+
 # --- order ------------------------------------------------------------------------------------------------
 
 

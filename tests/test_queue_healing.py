@@ -14,6 +14,8 @@ from parallel_loop.queue.healing import heal, take_back_from_the_dead
 from parallel_loop.queue.layout import FOLDERS
 from parallel_loop.queue.retry import RetryPolicy
 from parallel_loop.queue.store import Queue
+from parallel_loop.queue.survey import Survey
+from parallel_loop.queue.taking import Taker
 from support.queue_checker import read_chains
 from support.queues import (
     AT_ONCE,
@@ -43,6 +45,13 @@ class Killed(BaseException):
 
 def die(*_args: object, **_more: object) -> None:
     raise Killed
+
+
+def die_at_once(taker: Taker) -> None:
+    """Close what a kill closes; the names stay."""
+    for descriptor in (*taker._marker._descriptors, taker._marker.note._descriptor):
+        os.close(descriptor)
+    taker._marker._descriptors.clear()
 
 
 def test_healing_a_new_queue_finds_nothing_to_do(tmp_path) -> None:
@@ -177,12 +186,24 @@ def test_an_item_that_kills_its_workers_fails_in_the_end(queue) -> None:
     assert f"agent-3 (pid {os.getpid()}) died" in queue.entry("deadly").last.why
 
 
+def test_workers_that_die_one_after_the_other_leave_nothing_that_adds_up(queue) -> None:
+    survey = Survey(queue)
+    for item_id in ("a", "b", "c"):
+        add(queue, item_id)
+        dead = make_taker(queue)
+        assert dead.take() is not None
+        survey.refresh()
+        die_at_once(dead)
+        assert len(take_back_from_the_dead(queue, AT_ONCE)) == 1
+        assert names_in(queue.layout.workers) == []
+        survey.refresh()
+        assert not [path for path in survey._foreign._known if str(queue.layout.workers) in path]
+    assert set(states(queue).values()) == {"ready"}
+
+
 def test_only_what_the_dead_left_is_tidied(queue) -> None:
     alive, dead = make_taker(queue), make_taker(queue)
-    for descriptor in dead._marker._descriptors:
-        os.close(descriptor)  # as a kill does: the name stays
-    dead._marker._descriptors.clear()
-    os.close(dead._marker.note._descriptor)
+    die_at_once(dead)
     drafts, workers = queue.layout.drafts, queue.layout.workers
     (workers / "README").touch()
     (workers / "link.1.00000000.json").symlink_to("/etc/passwd")

@@ -4,6 +4,7 @@ import pytest
 
 from parallel_loop.queue import taking
 from parallel_loop.queue.healing import take_back_from_the_dead
+from parallel_loop.queue.wip import enter
 from support.queue_checker import read_chains
 from support.queue_processes import start
 from support.queues import AT_ONCE, add, an_item, append, end, make_queue, make_taker
@@ -27,6 +28,18 @@ def test_an_item_of_a_full_role_is_passed_over_for_the_next(queue) -> None:
     assert other.take().item.id == "b2"
 
 
+def test_who_passes_over_a_full_role_hides_its_items_from_nobody(queue) -> None:
+    queue.add([an_item(name, role="builder", priority=0) for name in ("h0", "h1")])
+    queue.add([an_item("e0"), an_item("e1"), an_item("b1", role="builder"), an_item("f0"), an_item("f1")])
+    one, other, third, fourth = (make_taker(queue, f"agent-{index}", LIMIT) for index in range(4))
+    holding = one.take()
+    assert [taker.take().item.id for taker in (third, fourth, other)] == ["e0", "e1", "f0"]
+    end(queue, one, holding)
+    end(queue, one, one.take())
+    assert third.take().item.id == "b1", "e1 is lost to it, so it looks how far the others have come"
+    assert third.lost_links == 1
+
+
 def test_a_role_without_a_limit_has_none(queue) -> None:
     queue.add([an_item(f"i{index}", role="tester") for index in range(5)])
     taker = make_taker(queue, wip=LIMIT)
@@ -46,6 +59,18 @@ def test_a_dead_workers_place_is_free_only_after_its_claim_was_taken_back(queue)
     assert other.take() is None
     take_back_from_the_dead(queue, AT_ONCE)
     assert other.take().item.id == "b2"
+
+
+def test_who_dies_before_its_claim_leaves_no_place_taken_by_the_claim_that_another_made(queue) -> None:
+    queue.add([an_item("b1", role="builder"), an_item("b2", role="builder")])
+    place = enter(queue.layout.wip, "builder", 2, queue.chain.is_claim_open)
+    place.occupy("b1", 1, "agent-1.1")
+    other, third = make_taker(queue, "agent-2", {"builder": 2}), make_taker(queue, "agent-3", {"builder": 2})
+    assert other.take().item.id == "b1"
+    place.abandon()  # killed
+    assert third.take().item.id == "b2"
+    third.close()
+    assert make_taker(queue, "agent-4", {"builder": 2}).take() is None, "that one did make its claim"
 
 
 def test_a_cancelled_claim_keeps_its_place_until_its_worker_lets_go(queue) -> None:

@@ -26,11 +26,14 @@ from parallel_loop.coordinator.run import Lines
 from parallel_loop.coordinator.snapshot import AgentStatus, CoordinatorStatus, QueueCounts, Snapshot, Totals, encode
 from parallel_loop.coordinator.spare import SpareDescriptors
 from parallel_loop.harness import shortage
+from parallel_loop.harness.bounds import Bounds
 from parallel_loop.harness.child import NO_ROOM
 from parallel_loop.harness.heart import Heart
 from parallel_loop.harness.identity import own_identity
+from parallel_loop.harness.kept import Command, Kept
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.outcome import Evidence, judge
+from parallel_loop.harness.pause_file import PauseFile
 from parallel_loop.harness.room import Complaint
 from parallel_loop.harness.runner import Run
 from parallel_loop.harness.shortage import Lack, find_lack, lack_of
@@ -200,6 +203,7 @@ def test_a_program_that_fails_for_want_of_room_costs_no_attempt_the_first_time(
     assert ends == [("no-room", False), ("no-room", True), ("no-room", True)], (
         "it may be the program that fills the disk"
     )
+    assert PauseFile(shop.project).look() == (), "that says nothing of the program"
     assert "exit code 1" in (shop.last("one").why or "")
     assert LACK.why in (shop.last("one").why or "")
 
@@ -223,10 +227,29 @@ def test_a_program_that_cannot_be_started_for_want_of_room_costs_no_attempt(
     def refuse(_: object) -> None:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("parallel_loop.harness.runner._start", refuse)
+    monkeypatch.setattr("parallel_loop.harness.runner.Kept", refuse)
     monkeypatch.setattr("parallel_loop.harness.room._FIRST_BREATH_SECONDS", 0.0)
     record = shop.work("one", "true")
     assert (record.outcome, record.counted) == ("no-room", False)
+
+
+def test_a_command_that_cannot_be_started_for_want_of_descriptors_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe2, refusals = os.pipe2, iter([None, OSError(errno.EMFILE, "Too many open files")])
+
+    def refuse_the_second(flags: int) -> tuple[int, int]:
+        refusal = next(refusals)
+        if refusal is not None:
+            raise refusal
+        return pipe2(flags)
+
+    before = set(Path("/proc/self/fd").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe2", refuse_the_second)
+        with pytest.raises(OSError, match="Too many open files"):
+            Kept(Command(("true",), tmp_path, {}, tmp_path / "log", None, Bounds()))
+    assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_who_finds_no_room_waits_ever_longer_unless_there_is_more(
@@ -399,7 +422,7 @@ def test_a_process_that_could_not_begin_for_want_of_room_counts_as_no_death(
     argv = [sys.executable, "-c", f"raise SystemExit({NO_ROOM})"]
     popen = subprocess.Popen
     monkeypatch.setattr(
-        "parallel_loop.coordinator.place.subprocess.Popen", lambda _argv, **options: popen(argv, **options)
+        "parallel_loop.coordinator.process.subprocess.Popen", lambda _argv, **options: popen(argv, **options)
     )
     for _ in range(4):
         crew.happen(place, Event.WANTED if place.state is PlaceState.VACANT else Event.PAUSE_OVER)
@@ -407,7 +430,8 @@ def test_a_process_that_could_not_begin_for_want_of_room_counts_as_no_death(
         eventually(lambda: crew.notice_deaths(crew.descriptors()))
         assert place.state is PlaceState.WAITING
         assert "want of room" in (place.note or "")
-    assert (place.deaths_in_a_row, place.restarts) == (0, 0)
+    assert place.restarts.total == 0
+    assert place.restarts.deaths_in_a_row == 0
     later = place.resume_at
     crew.go_on()
     assert place.resume_at < later, "it begins at once when there is room again"
@@ -427,11 +451,12 @@ def test_nobody_is_taken_for_silent_while_nothing_can_be_written(tmp_path: Path)
 def test_what_every_agent_lacks_is_told_once_with_its_remedy(tmp_path: Path) -> None:
     survey = Survey(make_project(tmp_path / "r").queue)
 
-    def agent(name: str, note: str | None) -> AgentStatus:
-        return AgentStatus(name=name, health="no-room" if note else "well", state="idle", note=note, next="do it")
+    def agent(name: str, note: str | None, remedy: str = "do it") -> AgentStatus:
+        return AgentStatus(name=name, health="no-room" if note else "well", state="idle", note=note, next=remedy)
 
-    agents = [agent("agent-1", "Too many"), agent("agent-2", LACK.why), agent("agent-3", "Too many"), agent("a", None)]
-    found = attention([], survey, agents, None, LACK)
+    low = agent("agent-2", "disk of the state: 3 MB free", LACK.next)
+    agents = [agent("agent-1", "Too many"), low, agent("agent-3", "Too many"), agent("a", None)]
+    found = attention([], survey, agents, None, lack=LACK)
     assert [(entry.why.partition(";")[0], entry.next) for entry in found] == [
         (LACK.why, LACK.next),
         ("agent-1, agent-3: Too many", "do it"),
@@ -466,7 +491,11 @@ def test_a_snapshot_that_is_old_is_not_trusted_and_readers_look_for_themselves(
 
 
 def test_spare_descriptors_are_there_when_there_are_no_others() -> None:
-    spare = SpareDescriptors()
+    with SpareDescriptors() as spare:
+        use_up_descriptors(spare)
+
+
+def use_up_descriptors(spare: SpareDescriptors) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = 1 + max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
     taken: list[int] = []
@@ -483,8 +512,6 @@ def test_spare_descriptors_are_there_when_there_are_no_others() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
         for descriptor in taken:
             os.close(descriptor)
-        with spare.given_up():
-            pass
 
 
 def test_a_line_that_a_full_disk_cut_off_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

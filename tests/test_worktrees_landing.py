@@ -8,6 +8,7 @@ from parallel_loop.worktrees import landing as landing_module
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.git import Git
 from parallel_loop.worktrees.landing import Candidate, Conflict, LandingBranch, Superseded
+from parallel_loop.worktrees.locks import LockTimeout, hold
 from support.repository import commit, git, make_empty_repository, write
 from support.worktrees import IDENTITY, Place, make_place
 
@@ -114,6 +115,31 @@ def test_who_was_superseded_lands_nothing_any_more(place, landing):
     assert landing.tip() == first.commit
     assert landing.advance(first), "what was landed before still counts as landed"
     assert successor.advance(candidate(successor, branch(place, "three", {"three": "3"})))
+
+
+def test_whoever_takes_over_removes_the_locks_that_a_killed_git_left(place, landing):
+    left = candidate(landing, branch(place, "one", {"one": "1"}))
+    refs = place.root / ".git" / "refs"
+    locks = [refs / "parallel-loop/lander.lock", refs / "heads/parallel-loop/landed.lock"]
+    locks.append(refs / "parallel-loop/candidate" / f"{left.commit}.lock")
+    theirs = refs / "heads/main.lock"
+    for lock in (*locks, theirs):
+        lock.touch()
+    landing.take_over()
+    assert not any(lock.exists() for lock in locks)
+    assert theirs.exists(), "what others may write is not ours to free"
+    theirs.unlink()
+    assert landing.advance(left)
+
+
+def test_a_lock_is_left_alone_while_a_git_of_the_landing_worktree_lives(place, landing):
+    lock = place.root / ".git" / "refs/parallel-loop/lander.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    worktree = place.pool.ensure("landing")
+    with hold(worktree.git_dir / "parallel-loop.lease", shared=True), pytest.raises(LockTimeout):
+        worktree.drop_ref_locks("refs/parallel-loop/lander", timeout_seconds=0)
+    assert lock.exists()
 
 
 def test_a_lock_left_on_the_branch_is_an_error_and_not_a_lost_race(place, landing):

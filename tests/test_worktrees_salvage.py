@@ -318,6 +318,16 @@ print(sorted(file.name for file in wt.iterdir()))
 """
 
 
+def test_a_ref_that_a_killed_git_left_locked_is_not_waited_for(place):
+    (place.worktree.path / "work").write_text("unsaved")
+    lock = place.root / ".git" / f"{REF}.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    saved = save(place)
+    assert saved is not None
+    assert git(place.root, "rev-parse", f"{REF}-2") == saved
+
+
 def test_rights_that_a_program_took_away_stop_neither_salvage_nor_recycling(tmp_path_factory):
     """Run as an ordinary user: root may read everything, so that nothing would be tested."""
     import tempfile

@@ -16,6 +16,7 @@ have no compare-and-swap and leave processes behind.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import signal
@@ -42,6 +43,7 @@ _TRANSIENT = re.compile(
     r"|Resource temporarily unavailable"
 )
 _PAUSES_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.3)
+_log = logging.getLogger(__name__)
 _ENDING_SECONDS = 2  # git removes its lock files when it is asked to end; SIGKILL leaves them behind
 
 _CONFIGURATION = (
@@ -134,7 +136,11 @@ class Git:
     def _once(self, argv: Sequence[str], stdin: bytes | None, timeout_seconds: float, env: dict[str, str]) -> Result:
         try:
             with self._leased() as descriptors:
-                return _execute([*self._prefix, *argv], env, stdin, timeout_seconds, descriptors)
+                start = time.monotonic()
+                result = _execute([*self._prefix, *argv], env, stdin, timeout_seconds, descriptors)
+            seconds = time.monotonic() - start
+            _log.debug("git %s: exit code %d after %.0f ms", " ".join(argv), result.returncode, 1000 * seconds)
+            return result
         except (OSError, ValueError) as error:  # no process to be had, argv too long, NUL in it, lease gone
             transient = isinstance(error, BlockingIOError)
             return Result(-1, b"", "Resource temporarily unavailable" if transient else str(error))

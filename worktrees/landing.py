@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,8 +68,13 @@ class LandingBranch:
         self._token: str | None = None
 
     def take_over(self) -> None:
-        """Make sure that nobody who took the branch over before moves it from now on."""
-        unique = f"{secrets.token_hex(16)}\n".encode()
+        """Make sure that nobody who took the branch over before moves it from now on.
+
+        The branch must exist: from then on, its refs are written from the landing worktree alone, and a lock that is
+        there was left by a git that was killed. Raises LockTimeout when such a git lives.
+        """
+        self._worktree.drop_ref_locks(_OWNER, _REF, "refs/parallel-loop/candidate/*")
+        unique = f"{os.urandom(16).hex()}\n".encode()
         self._token = self._git.run("hash-object", "-w", "--stdin", stdin=unique).text
         self._git.run("update-ref", _OWNER, self._token)
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .environment import Identity
-from .git import Git
+from .git import Git, GitError
 from .operations import commits_in_progress, read_line
 from .repository import resolve
 from .snapshot import Snapshot, look, take
 from .worktree import Worktree
 
+_MOST_LOCKED = 10
 KEEPERS = ("refs/heads", "refs/tags", "refs/remotes", "refs/parallel-loop")
 
 
@@ -59,7 +60,8 @@ def salvage(
 def keep(git: Git, ref: str, commit: str) -> str:
     """Make `ref`, or the first free of `<ref>-2`, `<ref>-3`, … hold `commit`; returns the commit it holds.
 
-    That is another commit when one with the same content and parents is there already.
+    That is another commit when one with the same content and parents is there already. A name that a killed git left
+    locked is not free.
     """
     wanted = content(git, commit)
     number = 1
@@ -69,8 +71,13 @@ def keep(git: Git, ref: str, commit: str) -> str:
         if taken is not None and content(git, taken) == wanted:
             return taken
         if taken is None:
-            git.run("update-ref", "-m", "parallel-loop: salvage", name, commit, "0" * len(commit))
-            return commit
+            try:
+                git.run("update-ref", "-m", "parallel-loop: salvage", name, commit, "0" * len(commit))
+            except GitError as error:
+                if number >= _MOST_LOCKED or f"{name}.lock': File exists" not in error.stderr:
+                    raise
+            else:
+                return commit
         number += 1
 
 

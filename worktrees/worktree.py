@@ -69,6 +69,17 @@ class Worktree:
                     file.unlink(missing_ok=True)
         tie(self.path, self.git_dir)
 
+    def drop_ref_locks(self, *patterns: str, timeout_seconds: float = 60) -> None:
+        """Remove the locks that killed gits left on refs that are written from this worktree alone.
+
+        `patterns` are names of such refs, as for glob. Raises LockTimeout when a git goes on here for so long.
+        """
+        locks = [lock for pattern in patterns for lock in self.common_dir.glob(f"{pattern}.lock")]
+        if locks:
+            with hold(self._lease, timeout_seconds=timeout_seconds):
+                for lock in locks:
+                    lock.unlink(missing_ok=True)
+
     def leave_out(self, names: Iterable[str]) -> None:
         """Have git ignore `names` (relative to the worktree) here and nowhere else: what `set_up` put there.
 

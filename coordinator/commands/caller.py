@@ -37,10 +37,31 @@ class Caller:
         return here / self.repo
 
     def project(self) -> Project:
-        """Open the repository. Raises NotARepository, BareRepository, ConfigError, NoPlace, WrongUsage."""
-        from ...harness.project import Project
+        """Open the repository. Raises NotARepository, BareRepository, ConfigError, NoPlace, WrongUsage.
 
-        return Project.open(self.start())
+        While a coordinator runs, a file that cannot be used stops nobody from speaking to it: what it accepted counts.
+        """
+        from ...harness.project import Project
+        from ...harness.settings import ConfigError
+
+        try:
+            return Project.open(self.start())
+        except ConfigError as error:
+            accepted = self._accepted()
+            if accepted is None:
+                raise
+            project = Project.open(self.start(), accepted=(str(accepted),))
+            click.echo(f"parallel-loop: {error}; what the running coordinator accepted before counts", err=True)
+            return project
+
+    def _accepted(self) -> Path | None:
+        """Return the file of the configuration that is in force, None when no coordinator runs."""
+        from ...harness.state import StateDirectory
+        from ..lock import read_holder
+
+        root = self.state_if_known()
+        state = None if root is None else StateDirectory(root)
+        return state.config if state is not None and read_holder(state.coordinator_lock) is not None else None
 
     def state_if_known(self) -> Path | None:
         """Return the state directory if there is one already, None on any doubt."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from ...harness.project import Project
 from ...worktrees.errors import GitError, GitMissing, GitTooOld
 from .. import file_system
 from .findings import Finding, fail, failed_with, ok, warn
@@ -81,6 +82,17 @@ def _check_waking(directory: Path) -> Finding:
             return ok("waking", f"by {watch.way}")
         problem = f"{watch.way} tells of no changes on this file system"
     return warn("waking", f"by polling: {problem}, {cost}", "keep the repository on a local disk")
+
+
+def check_containment(project: Project) -> Finding:
+    """Tell what holds the processes of an attempt together, or would."""
+    from ...harness import containment
+    from ..lock import read_holder
+
+    found = containment.read_containment(project.state) if read_holder(project.state.coordinator_lock) else None
+    found = found or containment.what_there_is()
+    detail = f"processes are held together by {found.describe()}"
+    return ok("containment", f"{detail}; limits are enforced by {'the kernel' if found.controllers else 'looking'}")
 
 
 def _check_space(directory: Path) -> Finding:

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...harness.floors import levels
+from ...harness.pause_file import PauseFile, what, why
 from ...harness.project import Project
 from ...harness.settings import SHELL, Config, ConfigError
 from ...worktrees.operations import operation_in_progress
@@ -48,9 +50,23 @@ def check_configuration(config: Config) -> Iterator[Finding]:
     yield ok("configuration", f"{config.source}: {config.agents} agents")
     if not config.checks and config.land == "auto":
         yield warn("checks", "none: what merges lands untested", f"set `checks:` in {config.source}")
-    later = config.not_enforced_yet()
-    if later:
-        yield warn("limits", f"read but not enforced in this version: {', '.join(later)}", "do not rely on them")
+
+
+def check_room(project: Project) -> Iterator[Finding]:
+    """Look whether there is room enough for attempts to begin."""
+    for level in levels(project.config.floors, project.folders):
+        if level.is_short:
+            remedy = f"make room, or lower the floor in {project.config.source}: until then no attempt is begun"
+            yield warn("room", level.describe(), remedy)
+        else:
+            yield ok("room", level.describe())
+
+
+def check_pauses(project: Project) -> Iterator[Finding]:
+    """Name what is paused because its attempts fail alike within seconds."""
+    for pause in PauseFile(project).in_force().values():
+        detail = f"{what(pause)} is paused: {why(pause)}"
+        yield warn("program", detail, f"mend it, then `parallel-loop resume {pause.last.program}`")
 
 
 def check_programs(project: Project) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from ...harness.child import PlaceTaken, hold_for_life
+from ...harness.containment import end_groups
 from ...harness.identity import own_identity
 from ...harness.processes import end_marked
 from ...harness.project import Project
@@ -96,6 +97,7 @@ def _end_leftover_programs(project: Project, agent: AgentDirectory) -> int:
     except PlaceTaken:
         return 0
     try:
+        end_groups(project.state, {agent.name})
         return end_marked(project.state.root, agent.name)
     finally:
         os.close(descriptor)

@@ -17,8 +17,16 @@ from ...worktrees.repository import BareRepository, NotARepository, Repository
 from .. import file_system
 from ..errors import ENVIRONMENT, FAILED
 from .caller import Caller, write_json
-from .check_environment import check_file_system, check_git, check_python
-from .check_project import check_configuration, check_programs, check_repository, check_target, check_worktrees
+from .check_environment import check_containment, check_file_system, check_git, check_python
+from .check_project import (
+    check_configuration,
+    check_pauses,
+    check_programs,
+    check_repository,
+    check_room,
+    check_target,
+    check_worktrees,
+)
 from .check_queue import check_coordinator, check_queue, repair
 from .findings import Finding, failed_with
 
@@ -83,7 +91,10 @@ def examine(start: Path) -> Iterator[Finding]:
     project = Project(repository.root, config, StateDirectory(repository.root / DIRECTORY))
     yield check_target(config, repository)
     yield from check_programs(project)
+    yield from check_pauses(project)
     yield from check_file_system(project.state.root if project.state.root.is_dir() else project.root)
+    yield check_containment(project)
+    yield from check_room(project)
     yield check_coordinator(project)
     yield from check_queue(project)
     yield from check_worktrees(project)

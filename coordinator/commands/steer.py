@@ -6,9 +6,13 @@ import time
 
 import click
 
+from ...harness.pause_file import PauseFile
+from ...harness.pauses import Resumed
 from ...harness.project import Project
 from ...harness.settings import MAX_AGENTS
+from ...harness.wording import shown
 from ..control import request
+from ..errors import NotThere
 from ..lock import Holder, read_holder
 from .caller import Caller
 
@@ -34,7 +38,7 @@ def stop(caller: Caller, now: bool, wait: bool) -> None:
     what = "stops its programs, gives their items back" if now else "takes no more items, finishes the work in hand"
     click.echo(f"the coordinator (pid {holder.pid}) {what} and ends")
     if wait:
-        _wait_for_end(project, holder)
+        wait_for_end(project, holder)
 
 
 @click.command(short_help="Take no more items until `resume`")
@@ -50,26 +54,45 @@ def pause(caller: Caller) -> None:
     click.echo(f"the coordinator (pid {holder.pid}) takes no more items; `parallel-loop resume` goes on")
 
 
-@click.command(short_help="Take items again after `pause`")
+@click.command(short_help="Take items again after `pause`, or those of a paused program")
+@click.argument("program", metavar="[PROGRAM]", required=False)
 @click.pass_obj
-def resume(caller: Caller) -> None:
+def resume(caller: Caller, program: str | None) -> None:
     """Take items again after `pause`.
+
+    With PROGRAM, take its items again: one whose attempts failed alike within seconds is paused by itself, and
+    `parallel-loop status` says why. That needs no running coordinator.
 
     \b
     Example:
       parallel-loop resume
+      parallel-loop resume claude
     """
-    holder = request(caller.project(), paused=False)
+    project = caller.project()
+    if program is not None:
+        _resume_program(project, program)
+        return
+    holder = request(project, paused=False)
     click.echo(f"the coordinator (pid {holder.pid}) takes items again")
+
+
+def _resume_program(project: Project, program: str) -> None:
+    file = PauseFile(project)
+    paused = {one.last.program for one in file.look() if one.until is not None}
+    if program not in paused:
+        known = f"paused: {', '.join(sorted(paused))}" if paused else "no program is"
+        raise NotThere(f"the program {shown(program)} is not paused; {known}")
+    file.change(Resumed(program))
+    click.echo(f"items of {program} are taken again")
 
 
 @click.command(short_help="Want N agents from now on")
 @click.argument("agents", metavar="N", type=click.IntRange(1, MAX_AGENTS))
 @click.pass_obj
 def scale(caller: Caller, agents: int) -> None:
-    """Want N agents (1 to 64) from now on. Those that are too many finish the item they have.
+    """Want N agents (1 to 128) from now on. Those that are too many finish the item they have.
 
-    It counts until the coordinator ends; `agents:` in the configuration is for the next one.
+    It counts until the coordinator ends, or `agents:` in the configuration is changed.
 
     \b
     Example:
@@ -79,7 +102,8 @@ def scale(caller: Caller, agents: int) -> None:
     click.echo(f"the coordinator (pid {holder.pid}) now wants {agents} {'agent' if agents == 1 else 'agents'}")
 
 
-def _wait_for_end(project: Project, holder: Holder) -> None:
+def wait_for_end(project: Project, holder: Holder) -> None:
+    """Return when this coordinator has ended, however long that takes."""
     while True:
         found = read_holder(project.state.coordinator_lock)
         if found is None or found.pid != holder.pid:

@@ -21,7 +21,8 @@ from types import FrameType
 from ...harness.project import Project
 from ...queue.survey import Survey
 from ...worktrees.git import require_git
-from ..run import run_command
+from ..notify import Notifier
+from ..run import Wishes, run_command
 from .items import demo_items
 from .report import Figures, Verifier
 from .repository import TARGET, make_repository
@@ -59,7 +60,7 @@ def _run(folder: Path, agents: int, no_color: bool, listen: Callable[[], None]) 
     _say(f"The repository is {origin}.", f"{len(items)} items are in its queue; {agents} agents begin.", "")
     began = time.monotonic()
     try:
-        code = run_command(project, agents=agents, drain=True, as_json=False, no_color=no_color)
+        code = run_command(project, Wishes(agents, drain=True, no_color=no_color), Notifier())
     finally:
         listen()
     wall_seconds = time.monotonic() - began

@@ -76,6 +76,10 @@ def _blocked(event: Event) -> str:
     return f"{event.get('target') or 'the target'} cannot follow: {event.get('why') or 'not known why'}"
 
 
+def _paused(event: Event) -> str:
+    return f"paused: {event.get('program')}: {event.get('why')}"
+
+
 _WORDS: dict[str, Callable[[Event], str]] = {
     "claimed": _said("claimed"),
     "landing": _said("handed over for landing"),
@@ -106,8 +110,14 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "running": _with("coordinator running, pid", "pid"),
     "paused": _said("paused: no more items are taken"),
     "resumed": _said("resumed"),
+    "program-paused": _paused,
+    "program-resumed": _with("no longer paused:", "program"),
     "finishing": _said("finishing: the work in hand goes on, no more is taken"),
     "stopping": _said("stopping: the programs are ended, their items given back"),
+    "reloaded": _said("configuration in force"),
+    "reload-refused": _said("configuration refused, the one before stays in force"),
+    "restart-needed": _said("configuration"),
+    "agents-fixed": _said("configuration"),
     "ended": _said("coordinator ended"),
 }
 

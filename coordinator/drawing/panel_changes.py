@@ -14,11 +14,17 @@ _WIDE = 120  # from here on there is room for title and reason side by side
 
 
 def attention(entry: Attention, frame: Frame) -> list[Line]:
-    """Return what is the matter, and below it the command to run, which is never cut: it is there to be copied."""
+    """Return what is the matter, and below it the command to run, which is never cut: it is there to be copied.
+
+    Where there is room without end, what a log says stands in between.
+    """
     mark = frame.sign("▲", "!")
     name = "" if entry.item is None else f"{frame.clean(entry.item)}: "
     text = cells.wrap(name + frame.clean(entry.why), frame.width - 2, 2, ascii_only=frame.ascii_only)
     lines = [[Span(f"{mark if first else ' '} ", "warn"), Span(line)] for first, line in _marked(text)]
+    if frame.height is None:
+        said = (cells.cut(frame.clean(line), frame.width - 4, ascii_only=frame.ascii_only) for line in entry.lines)
+        lines += [[Span("  | ", "dim"), Span(line, "dim")] for line in said]
     if entry.next:
         room = max(1, frame.width - 4)
         command = cells.wrap(frame.clean(entry.next), room, 99, ascii_only=frame.ascii_only)

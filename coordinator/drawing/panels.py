@@ -39,6 +39,7 @@ def header(snapshot: Snapshot, now: str, frame: Frame) -> Line:
         (1, Span(_agent_count(snapshot))),
         (7, Span("" if coordinator.cpu_percent is None else f"cpu {coordinator.cpu_percent:.1f}%", "dim")),
         (8, Span("" if coordinator.rss_bytes is None else f"mem {short_size(coordinator.rss_bytes)}", "dim")),
+        (9, Span("" if coordinator.containment is None else f"held by {coordinator.containment}", "dim")),
     ]
     age = seconds_since(snapshot.at, now)
     if age is not None and age > _STALE_SECONDS:

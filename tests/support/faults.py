@@ -192,7 +192,7 @@ def plant_import_one_by_one() -> None:
 
 def plant_place_of_the_dead() -> None:
     """The place of a dead worker is free before its claim is taken back."""
-    Chain.is_claim_open = lambda self, item_id, number: False  # type: ignore[method-assign]
+    Chain.is_claim_open = lambda self, item_id, number, owner: False  # type: ignore[method-assign]
 
 
 def _write(path: atomic.StrPath, flags: int, data: bytes) -> None:

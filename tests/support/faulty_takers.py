@@ -18,7 +18,7 @@ class CheckThenCreate(Taker):
 
     def take(self) -> Claim | None:
         self._listen()
-        hint = self._view.first(self._attempt)
+        hint = self._view.first(self._attempt, self._full_roles)
         if hint is None:
             return None
         item = self._queue.chain.read_named_item(hint.id)

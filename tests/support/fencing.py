@@ -25,7 +25,7 @@ import psutil
 
 from parallel_loop.coordinator import lander as lander_module
 from parallel_loop.coordinator.lander import Lander
-from parallel_loop.harness import processes, runner
+from parallel_loop.harness import tree
 from parallel_loop.harness.child import PLACE_TAKEN
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
@@ -120,15 +120,10 @@ class Late:
 
 @contextlib.contextmanager
 def late(project: Project, kind: str) -> Iterator[Late]:
-    """A late process; what is run in this process ends all descendants of it afterwards, but not that one."""
+    """A late process, ended with the block."""
     made = Late(project, kind)
-
-    def end(grace_seconds: float, meanwhile: object = None) -> int:
-        return processes.end_descendants(grace_seconds, [made.process.pid])
-
     try:
-        with patch.object(runner, "end_descendants", end):
-            yield made
+        yield made
     finally:
         made.kill()
 
@@ -307,7 +302,7 @@ def _land_beside(project: Project) -> None:
 
 def _main(first: int, last: int) -> None:
     """Twenty trials with a worker and five with a lander for each seed."""
-    processes.become_subreaper()
+    tree.become_subreaper()
     where: Counter[str] = Counter()
     begun = time.monotonic()
     for seed in range(first, last):

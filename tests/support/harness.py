@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness import processes, runner
+from parallel_loop.harness import runner, tree
 from parallel_loop.harness.orders import Orders
+from parallel_loop.harness.processes import is_keeper
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.worker import Worker
 from parallel_loop.queue.records import Entry, Item, Record
 from support.repository import environment, make_repository
+from support.waiting import eventually
 
 _PROGRAMS = Path(__file__).parent / "programs"
 _MARK = "TEST_OF_PARALLEL_LOOP"
@@ -52,16 +54,17 @@ class Mark:
 
 
 def spare_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have `runner.run`, which ends all descendants, leave alone what other tests started in this process."""
+    """Have `runner.run`, which ends all descendants of who lost a keeper, leave alone what other tests started."""
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     others = [int(pid) for pid in children.read_text().split()] if children.exists() else []
 
-    def end(grace_seconds: float, meanwhile: object = None) -> int:
-        return processes.end_descendants(grace_seconds, others, meanwhile or (lambda: None))
-
-    monkeypatch.setattr(runner, "end_descendants", end)
+    monkeypatch.setattr(runner, "end_below", lambda grace_seconds: tree.end_below(grace_seconds, others))
     monkeypatch.setattr(runner, "POLITE_SECONDS", 0.2)
-    monkeypatch.setattr(runner, "LEFTOVER_SECONDS", 0.1)
+
+
+def keeper_of(worker: int) -> int:
+    """The keeper of the command that the worker runs."""
+    return eventually(lambda: next(filter(is_keeper, tree.children(worker)), 0))
 
 
 def start_worker(root: Path, name: str, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:

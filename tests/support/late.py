@@ -16,6 +16,7 @@ from typing import Any
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.harness import runner
 from parallel_loop.harness.child import Service, serve
+from parallel_loop.harness.kept import Command, Kept
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.worker import Worker
@@ -61,7 +62,7 @@ class Stopper:
 
 def watch(stopper: Stopper) -> None:
     """Make steps of git commands and of the start of a program, and tell of every claim, for good."""
-    run, start, take = Git.run, runner._start, Taker.take
+    run, start, take = Git.run, runner.Kept, Taker.take
 
     def run_git(self: Git, *argv: str, **options: Any) -> Any:
         stopper.step(f"git {argv[0]}")
@@ -69,11 +70,11 @@ def watch(stopper: Stopper) -> None:
         stopper.step(f"looking at git {argv[0]}")
         return result
 
-    def start_program(job: runner.Job) -> Any:
+    def start_program(command: Command) -> Kept:
         stopper.step("the program")
-        process = start(job)
+        kept = start(command)
         stopper.step("waiting for the program")
-        return process
+        return kept
 
     def take_and_tell(self: Taker) -> Claim | None:
         claim = take(self)
@@ -82,7 +83,7 @@ def watch(stopper: Stopper) -> None:
         return claim
 
     Git.run = run_git  # type: ignore[method-assign]
-    runner._start = start_program
+    runner.Kept = start_program  # type: ignore[assignment,misc]
     Taker.take = take_and_tell  # type: ignore[method-assign]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from parallel_loop.coordinator.aggregate import current_snapshot
+from parallel_loop.coordinator.lock import read_holder
 from parallel_loop.coordinator.snapshot import AgentStatus, Snapshot
 from parallel_loop.harness.processes import end_marked
 from parallel_loop.harness.project import Project
@@ -170,6 +172,16 @@ def living(project: Project) -> list[int]:
 def _end(process: subprocess.Popen[bytes], project: Project) -> None:
     process.kill()
     process.wait()
+    end_all(project)
+
+
+def end_all(project: Project) -> None:
+    """Leave nothing running, a coordinator in the background included."""
+    holder = read_holder(project.state.coordinator_lock)
+    if holder is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(holder.pid, signal.SIGKILL)
+        eventually(lambda: read_holder(project.state.coordinator_lock) is None, PATIENCE_SECONDS)
     for pid in living(project):
         try:
             os.kill(pid, signal.SIGKILL)

@@ -29,7 +29,7 @@ from support.repository import environment
 from support.runs import LANDER, WORKER, Run, add, events, make_project, running, states
 from support.waiting import eventually
 
-CONFIG = "agents: 2\nhealth: {heartbeat: 200ms, silent: 3s}\nchecks: ['true']\n"
+CONFIG = "floors: {memory: 0, disk: 0}\nagents: 2\nhealth: {heartbeat: 200ms, silent: 3s}\nchecks: ['true']\n"
 SAYS = {
     "bytes": ("No space left on device", "df -h "),
     "inodes": ("No space left on device", "df -i "),

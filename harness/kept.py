@@ -1,0 +1,160 @@
+"""A command and its keeper, from the worker's side: starting, hearing, ending. See keeper.py for the other side."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from .bounds import Bounds
+from .processes import KEEPER
+
+_MOST_BYTES = 65_536
+_UNHEARD_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
+
+
+class Usage(NamedTuple):
+    """What a command and all below it use: bytes, seconds of processor time so far, and how many there are."""
+
+    memory_bytes: int
+    cpu_seconds: float
+    processes: int
+
+
+class Excess(NamedTuple):
+    """Which limit was passed (`memory`, `processes` or `worktree`), and what was used: bytes, or a number."""
+
+    limit: str
+    amount: int
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to start, and what it may use. Its output is appended to `log`."""
+
+    argv: tuple[str, ...]
+    directory: Path
+    environ: Mapping[str, str]
+    log: Path
+    stdin: Path | None
+    bounds: Bounds
+    tell_seconds: float = 2.0  # between what the keeper says of its usage
+
+
+class Kept:
+    """A command that runs under a keeper."""
+
+    def __init__(self, command: Command) -> None:
+        """Start it. Raises OSError, ValueError; the command itself may still be refused, see `refusal`."""
+        self.usage: Usage | None = None
+        self.excess: Excess | None = None
+        self.refusal: OSError | None = None
+        self.returncode: int | None = None
+        self.is_gone = False
+        self._unread = b""
+        life, self._life = os.pipe2(os.O_CLOEXEC)
+        try:
+            self.descriptor, report = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            os.close(life)
+            os.close(self._life)
+            raise
+        try:
+            with (command.stdin or Path(os.devnull)).open("rb") as stdin, command.log.open("ab") as log:
+                self._process = _start(command, life, report, stdin, log)
+        except BaseException:
+            os.close(self._life)
+            os.close(self.descriptor)
+            raise
+        finally:
+            os.close(life)
+            os.close(report)
+        self._name = command.argv[0]
+        os.set_blocking(self.descriptor, False)
+
+    @property
+    def pid(self) -> int:
+        """The keeper's."""
+        return self._process.pid
+
+    def hear(self) -> None:
+        """Take in what the keeper has said. Its end without a last word is the end of the command, as by a kill."""
+        while not self.is_gone:
+            try:
+                data = os.read(self.descriptor, _MOST_BYTES)
+            except BlockingIOError:
+                return
+            *lines, self._unread = (self._unread + data).split(b"\n")
+            for line in lines:
+                self._understand(line.decode().split())
+            if not data and not self.is_gone:
+                self.is_gone = True
+                self.returncode = self._process.wait() if self.returncode is None else self.returncode
+
+    def _understand(self, words: list[str]) -> None:
+        match words:
+            case ["usage", memory, cpu, processes]:
+                self.usage = Usage(int(memory), float(cpu), int(processes))
+            case ["over", limit, amount]:
+                self.excess = Excess(limit, int(amount))
+            case ["failed", number]:
+                self.refusal = OSError(int(number), os.strerror(int(number)), self._name)
+            case ["exit", code]:
+                self.returncode = int(code)
+            case ["gone", _]:
+                self.is_gone = True
+                self._process.wait()
+            case _:  # `started`
+                pass
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether the keeper was killed, so that what it kept may be left."""
+        return self._process.returncode not in {None, 0}
+
+    def end(self, grace_seconds: float) -> None:
+        """Have all of it ended: politely first, after the grace by force."""
+        with contextlib.suppress(OSError):
+            os.write(self._life, f"end {grace_seconds}\n".encode())
+
+    def kill(self) -> None:
+        """End a keeper that does not answer."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self.is_gone = True
+
+    def close(self) -> None:
+        """Let go of it; if it still runs, because something went wrong here, all of it is ended at once."""
+        os.close(self._life)
+        deadline = time.monotonic() + _UNHEARD_SECONDS
+        while not self.is_gone:
+            select.select([self.descriptor], (), (), _LOOK_SECONDS)
+            self.hear()
+            if time.monotonic() > deadline:
+                self.kill()
+        os.close(self.descriptor)
+
+
+def _start(command: Command, life: int, report: int, stdin: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    bounds, site = command.bounds, "-S" if sys.platform == "linux" else "-s"
+    options = (str(command.tell_seconds), "own" if "LC_CTYPE" in command.environ else "")
+    return subprocess.Popen(
+        [sys.executable, "-I", site, KEEPER, str(life), str(report), *bounds.as_arguments(), *options, *command.argv],
+        cwd=command.directory,
+        env=dict(command.environ),
+        stdin=stdin,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        pass_fds=(life, report),
+        start_new_session=True,
+    )

@@ -1,0 +1,60 @@
+"""The log of a command: bounded, and its end as text that is safe to print."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+MAX_LOG_BYTES = 20_000_000
+_WHILE_IT_RUNS = 10  # times MAX_LOG_BYTES may be there before the middle goes
+_MOST_CATCHING_UP = 100  # reads while a command prints faster than the end of its output can be read
+_TAIL_BYTES = 8192
+_TAIL_LINES = 20
+_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+
+
+def bound_log(path: Path, *, while_it_runs: bool = False) -> None:
+    """Cut the middle out of a log that is longer than MAX_LOG_BYTES; its beginning and end say most.
+
+    A command that runs goes on writing: it appends, so what it writes next goes to the new end, but what it writes
+    between the last read and the cut is lost. So that is done late, and its very end is cut only when it is over.
+    """
+    try:
+        size = path.stat().st_size
+        if size <= MAX_LOG_BYTES * (_WHILE_IT_RUNS if while_it_runs else 1):
+            return
+        with path.open("r+b") as log:
+            log.seek(size - MAX_LOG_BYTES // 2)
+            end = log.read(MAX_LOG_BYTES // 2)
+            for _ in range(_MOST_CATCHING_UP):
+                more = log.read(MAX_LOG_BYTES // 2)
+                if not more:
+                    break
+                end = (end + more)[-MAX_LOG_BYTES // 2 :]
+            log.truncate(MAX_LOG_BYTES // 4)
+        with path.open("ab") as log:
+            log.write(b"\n[... the middle of the output was left out here by parallel-loop ...]\n" + end)
+    except OSError:
+        return  # the program removed or replaced it, or the disk is full: no reason to stop the work
+
+
+def output_tail(path: Path, since: int = 0) -> str:
+    """Return the last lines that were written to `path` after offset `since`, safe to print."""
+    try:
+        with path.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            begin = since if since <= size else 0  # the log was cut meanwhile
+            log.seek(max(begin, size - _TAIL_BYTES))
+            data = log.read(_TAIL_BYTES)
+    except OSError:
+        return ""
+    return plain(data.decode(errors="replace"))
+
+
+def plain(text: str) -> str:
+    """Return the last lines of `text` without what moves a cursor or colours; of a progress bar, how it ended."""
+    lines = _ESCAPE_SEQUENCE.sub("", text).split("\n")
+    shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
+    clean = ["".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in shown]
+    return "\n".join("\n".join(clean).strip().split("\n")[-_TAIL_LINES:])

@@ -1,0 +1,209 @@
+"""A coordinator that dies: what its workers do then, as configured, and what the next coordinator does with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from parallel_loop.harness import runner
+from parallel_loop.harness.orders import Orders
+from parallel_loop.harness.project import Project
+from parallel_loop.queue.records import Record
+from support.harness import spare_others
+from support.runs import (
+    PATIENCE_SECONDS,
+    WORKER,
+    Run,
+    add,
+    events,
+    kinds,
+    living,
+    make_project,
+    running,
+    states,
+)
+from support.waiting import eventually
+
+
+def waits_for(go: Path) -> str:
+    return f"until test -e {go}; do sleep 0.02; done; echo x > $PARALLEL_LOOP_ITEM"
+
+
+def happened(project: Project, name: str) -> list[dict[str, object]]:
+    return [event for event in events(project) if event["event"] == name]
+
+
+def last(project: Project, item_id: str) -> Record:
+    entry = project.queue.entry(item_id)
+    assert entry is not None
+    assert entry.last is not None
+    return entry.last
+
+
+def kill_coordinator(run: Run) -> None:
+    run.process.kill()
+    run.process.wait()
+
+
+# --- what a worker is told ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stream() -> tuple[Orders, int]:
+    """Orders, and where the coordinator would write them."""
+    reader, writer = os.pipe()
+    orders = Orders()
+    orders.obey_stream(reader)
+    return orders, writer
+
+
+@pytest.mark.parametrize("policy", ["finish", "stop"])
+def test_the_word_says_finish_whatever_is_to_be_done_at_a_death(stream: tuple[Orders, int], policy: str) -> None:
+    orders, writer = stream
+    orders.obey_death(policy)
+    os.write(writer, b"finish\n")
+    orders.wait(0.0)
+    assert (orders.finishing, orders.stopping, orders.orphaned) == (True, False, False)
+    assert orders.grace_seconds == float("inf")
+    os.close(writer)
+
+
+@pytest.mark.parametrize(("policy", "stopping"), [("finish", False), ("stop", True)])
+@pytest.mark.parametrize("said", [b"", b"pause\n", b"finish\n"], ids=["nothing", "pause", "finish"])
+@pytest.mark.parametrize("early", [True, False], ids=["before the configuration is read", "later"])
+def test_the_end_of_the_stream_is_a_death_whatever_was_said_before(
+    stream: tuple[Orders, int], policy: str, stopping: bool, said: bytes, early: bool
+) -> None:
+    orders, writer = stream
+    if not early:
+        orders.obey_death(policy)
+    os.write(writer, said)
+    os.close(writer)
+    orders.wait(0.0)
+    orders.wait(0.0)
+    if early:
+        orders.obey_death(policy)
+    assert (orders.finishing, orders.stopping, orders.orphaned) == (True, stopping, True)
+    assert (orders.grace_seconds < 1.0) == stopping
+    assert not orders.terminated, "that would cost the item an attempt"
+
+
+def test_a_program_that_an_orphan_stops_has_not_the_time_that_it_has_else(
+    tmp_path: Path, stream: tuple[Orders, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare_others(monkeypatch)
+    monkeypatch.setattr(runner, "POLITE_SECONDS", 1000.0)
+    orders, writer = stream
+    orders.obey_death("stop")
+    up = tmp_path / "up"
+    deaf = ("sh", "-c", f"trap '' TERM; touch {up}; while :; do sleep 0.05; done")
+
+    def pulse() -> bool:
+        if up.exists() and not orders.orphaned:
+            os.close(writer)
+        return True
+
+    ended = runner.run(runner.Job(deaf, tmp_path, dict(os.environ), tmp_path / "log", 60.0), orders, pulse)
+    assert ended.ended == "stopped"
+
+
+# --- real coordinators, really killed -------------------------------------------------------------------------------
+
+
+def test_finish_records_the_outcome_claims_nothing_more_and_ends(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    project = make_project(tmp_path / "r", "on_coordinator_death: finish")
+    add(project, "in-hand", waits_for(go))
+    with running(project, "--agents", "1") as run:
+        run.until_working("in-hand")
+        add(project, "later")
+        kill_coordinator(run)
+        go.touch()
+        eventually(lambda: living(project) == [], PATIENCE_SECONDS)
+        assert kinds(project, "in-hand") in (["claimed", "landing"], ["claimed", "landing", "done"])
+        assert kinds(project, "later") == []
+        with running(project, "--agents", "1", "--drain") as second:
+            assert second.wait() == 0, second.output
+    assert happened(project, "adopted") == happened(project, "taken-back") == []
+    assert states(project) == {"in-hand": "done", "later": "done"}
+
+
+def test_stop_ends_the_programs_whatever_they_ignore_and_gives_the_items_back_at_no_cost(tmp_path: Path) -> None:
+    up = tmp_path / "up"
+    project = make_project(tmp_path / "r", "on_coordinator_death: stop\nchecks: ['test $PARALLEL_LOOP_AGENT = x']")
+    add(project, "deaf", f"trap '' TERM; echo half > half; setsid sleep 1000 & touch {up}; sleep 1000; sleep 1000")
+    with running(project, "--agents", "1") as run:
+        run.until_working("deaf")
+        eventually(up.exists, PATIENCE_SECONDS)
+        kill_coordinator(run)
+        eventually(lambda: living(project) == [], PATIENCE_SECONDS)
+    record = last(project, "deaf")
+    assert (record.kind, record.outcome, record.counted) == ("released", "interrupted", False)
+    assert states(project) == {"deaf": "ready"}
+
+
+def test_stop_ends_the_checks_of_the_lander_and_the_item_lands_later(tmp_path: Path) -> None:
+    go, up = tmp_path / "go", tmp_path / "up"
+    check = f"test $PARALLEL_LOOP_AGENT = agent-1 || test -e {go} || {{ touch {up}; exec sleep 1000; }}"
+    project = make_project(tmp_path / "r", f"on_coordinator_death: stop\nchecks: ['{check}']")
+    add(project, "one")
+    with running(project, "--agents", "1") as run:
+        eventually(up.exists, PATIENCE_SECONDS)
+        kill_coordinator(run)
+        eventually(lambda: living(project) == [], PATIENCE_SECONDS)
+        assert states(project) == {"one": "landing"}
+        go.touch()
+        with running(project, "--agents", "1", "--drain") as second:
+            assert second.wait() == 0, second.output
+    assert kinds(project, "one") == ["claimed", "landing", "done"]
+
+
+def test_stop_holds_for_a_worker_that_was_asked_to_finish_before(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r", "on_coordinator_death: stop")
+    add(project, "long", "exec sleep 1000")
+    with running(project, "--agents", "1") as run:
+        run.until_working("long")
+        run.send(signal.SIGINT)
+        eventually(lambda: run.agent("agent-1").health == "finishing", PATIENCE_SECONDS)
+        kill_coordinator(run)
+        eventually(lambda: living(project) == [], PATIENCE_SECONDS)
+    assert not last(project, "long").counted
+
+
+def test_the_next_one_adopts_the_living_hears_of_the_dead_and_starts_no_second_copy(tmp_path: Path) -> None:
+    """Of three workers one ends while nobody watches, one is killed then, and one lives on."""
+    go = [tmp_path / name for name in ("go-0", "go-1", "go-2")]
+    project = make_project(tmp_path / "r")
+    for number, path in enumerate(go):
+        add(project, f"item-{number}", f"test -e {tmp_path}/again || {{ {waits_for(path)}; }}; echo x > y{number}")
+    with running(project, "--agents", "3") as run:
+        workers = [run.until_working(f"item-{number}") for number in range(3)]
+        kill_coordinator(run)
+        go[0].touch()
+        eventually(lambda: not alive(workers[0]), PATIENCE_SECONDS)
+        workers[1].kill()
+        eventually(lambda: not alive(workers[1]), PATIENCE_SECONDS)
+        (tmp_path / "again").touch()
+        with running(project, "--agents", "3", "--drain") as second:
+            eventually(lambda: happened(project, "adopted"), PATIENCE_SECONDS)
+            eventually(lambda: len(second.children(WORKER)) == 2, PATIENCE_SECONDS)
+            assert kinds(project, "item-2") == ["claimed"], "nothing is taken from the living"
+            (taken,) = happened(project, "taken-back")
+            assert taken["item"] == "item-1"
+            go[2].touch()
+            assert second.wait() == 0, second.output
+            assert living(project) == []
+    assert kinds(project, "item-0") == ["claimed", "landing", "done"]
+    assert kinds(project, "item-1") == ["claimed", "released", "claimed", "landing", "done"]
+    assert kinds(project, "item-2") == ["claimed", "landing", "done"]
+    adopted = {event["pid"] for event in happened(project, "adopted")}
+    assert workers[2].pid in adopted
+    assert not adopted & {workers[0].pid, workers[1].pid}
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
