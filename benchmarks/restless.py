@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 
-KIND, ADDRESS = sys.argv[1:3]
 HELPER_SECONDS = 30.0  # they end by themselves some time: not every supervisor ends them
 connection = socket.socket(socket.AF_UNIX)
 
@@ -45,7 +44,7 @@ def scrub():
     os.closerange(0, 3)
     os.chdir("/")
     sleep = f"import time; time.sleep({HELPER_SECONDS})"
-    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", sleep, ADDRESS], {})
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", sleep, connection.getpeername()], {})
 
 
 def hop():
@@ -72,10 +71,10 @@ LOUD = "forks and exits each ms"  # it takes half a core
 ALL = [helpers for name in KINDS if name != LOUD for helpers in KINDS[name]]
 
 
-def main():
+def main(kind, address):
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    connection.connect(ADDRESS)
-    for preparations in ALL if KIND == "all" else KINDS[KIND]:
+    connection.connect(address)
+    for preparations in ALL if kind == "all" else KINDS[kind]:
         helper(*preparations)
     connection.sendall(f"{os.getpid()}\n".encode())
     connection.recv(1)
@@ -84,4 +83,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:3])

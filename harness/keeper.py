@@ -217,6 +217,7 @@ def main(arguments: list[str]) -> None:
         os.environ.pop("LC_CTYPE", None)  # Python sets it where the locale is C; it is none of the command's
     limits = Limits(int(memory), int(processes), cpus, float(tell_seconds))
     Keeper(int(life), int(report), limits, group).run(arguments[8:])
+    os._exit(0)  # there is nothing to put away, and a worker waits
 
 
 if __name__ == "__main__":

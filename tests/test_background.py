@@ -24,7 +24,7 @@ from parallel_loop.coordinator.lock import Holder, read_holder
 from parallel_loop.coordinator.notify import Notifier
 from parallel_loop.coordinator.readiness import describe_readiness
 from parallel_loop.coordinator.run import Lines
-from parallel_loop.harness import runner
+from parallel_loop.harness import logs
 from parallel_loop.harness.project import Project
 from support.cli import Answer, call
 from support.repository import environment, make_empty_repository
@@ -284,7 +284,7 @@ def test_what_could_not_start_again_is_not_stopped(project: Project) -> None:
 def test_our_own_log_is_bounded_and_a_file_of_the_users_is_not(
     project: Project, monkeypatch: pytest.MonkeyPatch, ours: bool
 ) -> None:
-    monkeypatch.setattr(runner, "MAX_LOG_BYTES", 1000)
+    monkeypatch.setattr(logs, "MAX_LOG_BYTES", 1000)
     log = project.state.coordinator_log
     path = log if ours else project.root / "mine.log"
     log.touch()

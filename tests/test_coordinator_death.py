@@ -102,7 +102,7 @@ def test_a_program_that_an_orphan_stops_has_not_the_time_that_it_has_else(
     up = tmp_path / "up"
     deaf = ("sh", "-c", f"trap '' TERM; touch {up}; while :; do sleep 0.05; done")
 
-    def pulse() -> bool:
+    def pulse(_watch: object) -> bool:
         if up.exists() and not orders.orphaned:
             os.close(writer)
         return True

@@ -180,7 +180,7 @@ def test_another_thing_that_runs_short_is_told(shop: Workshop, monkeypatch: pyte
         assert (why(shop) or "").startswith("disk of the state: 0 B free")
         monkeypatch.setattr(floors, "_free_disk", free(5))
         assert not worker.work_once()
-        assert (why(shop) or "").startswith("disk of the worktrees: 5 MB free")
+        assert (why(shop) or "").startswith("disk of the worktrees: 5.0 MB free")
         monkeypatch.setattr(floors, "_free_disk", free(1000))
         assert not worker.work_once()
         assert (beat(shop).state, why(shop)) == ("idle", None)

@@ -203,6 +203,7 @@ def test_what_does_not_die_is_given_up(mark: Mark, others: list[int], monkeypatc
 
 def test_nobody_is_signalled_who_got_the_number_of_one_that_ended(mark: Mark) -> None:
     child = start(mark)
+    eventually(lambda: mark.living() == [child.pid])
     member = look_at(child.pid)
     assert member is not None
     assert tree.send(member._replace(start="1"), signal.SIGKILL), "that one has ended"

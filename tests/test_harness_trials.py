@@ -17,7 +17,7 @@ from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.outcome import Evidence
 from parallel_loop.harness.pause_file import PauseFile
 from parallel_loop.harness.pauses import Event, Resumed, State, TrialBegun
-from parallel_loop.harness.processes import become_subreaper
+from parallel_loop.harness.tree import become_subreaper
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.runner import Run
 from parallel_loop.harness.trials import Trials
