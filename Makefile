@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills day soak fuzz torture large power fencing filesystems bench bench-size \
+.PHONY: demo test check format coverage kills day soak fuzz torture large power fencing filesystems room bench bench-size \
     clean service agents-start agents-stop agents-restart agents-status
 
 demo: $(VENV)/installed
@@ -52,6 +52,11 @@ fuzz: $(VENV)/installed
 # Other file systems, mounted for real in a mount namespace of its own; needs root. FILESYSTEMS="xfs btrfs": some of them.
 filesystems: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -P tests/support/file_systems.py $(FILESYSTEMS)
+
+# Small disks that are full, without inodes or read-only for a while, and processes without descriptors or processes,
+# while agents work and are killed; needs root. ROOM="ext4 processes": some of it.
+room: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -P tests/support/small_disks.py $(ROOM)
 
 # What needs minutes: 100,000 items, long drains, and the protocol explored with more mishaps at once.
 large: $(VENV)/installed

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from parallel_loop.coordinator.aggregate import failed_items
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
@@ -28,6 +28,7 @@ from parallel_loop.harness.pause_file import PauseFile
 from parallel_loop.harness.pauses import RunBegun
 from parallel_loop.harness.processes import end_marked
 from parallel_loop.harness.project import Project
+from parallel_loop.harness.shortage import is_shortage
 from parallel_loop.harness.worker import Worker
 from parallel_loop.queue.atomic import own_names
 from parallel_loop.queue.healing import heal
@@ -77,6 +78,7 @@ def run_alone(
         end_groups(project.state, dead)
         end_marked(project.state.root, dead)
         find_out(project.state)
+        project.state.remove_drafts()
         heal(project.queue, project.retry)
         survey.refresh()
         failed_before = failed_items(survey)
@@ -100,6 +102,7 @@ def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drai
     watch = BellWatch(project.queue.bell)
     paused_work = PausedWork(project, survey)
     worked_at = time.monotonic()
+    heal_at = worked_at + _HEAL_SECONDS
     try:
         while not orders.finishing:
             worked = worker.work_once()
@@ -107,18 +110,19 @@ def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drai
             if worked:
                 worked_at = time.monotonic()
                 continue
-            if drain:
-                survey.refresh()
-                if survey.is_drained():
-                    return False
-                if _is_stuck(project, paused_work):
-                    return True
-            held = paused_work.is_there or worker.is_held
-            heal_at = worked_at + (_HEAL_WHILE_HELD_SECONDS if held else _HEAL_SECONDS)
-            if time.monotonic() >= heal_at:
-                worked_at = time.monotonic()
-                if not orders.paused:
-                    _heal_what_is_overlooked(project, survey)
+            with _patience():
+                if drain:
+                    survey.refresh()
+                    if survey.is_drained():
+                        return False
+                    if _is_stuck(project, paused_work):
+                        return True
+                held = paused_work.is_there or worker.is_held
+                heal_at = worked_at + (_HEAL_WHILE_HELD_SECONDS if held else _HEAL_SECONDS)
+                if time.monotonic() >= heal_at:
+                    worked_at = time.monotonic()
+                    if not orders.paused:
+                        _heal_what_is_overlooked(project, survey)
             worker.wait(watch, min(lander.seconds_until_look, max(0.0, heal_at - time.monotonic())))
         lander.land_all()
         return False
@@ -126,6 +130,16 @@ def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drai
         watch.close()
         worker.close()
         lander.close()
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Let want of room pass: what was not done for it is done at the next look."""
+    try:
+        yield
+    except OSError as error:
+        if not is_shortage(error):
+            raise
 
 
 def _is_stuck(project: Project, paused_work: PausedWork) -> bool:

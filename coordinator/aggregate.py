@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from ..harness.pause_file import PauseFile
 from ..harness.project import Project
+from ..harness.shortage import Lack, find_lack
 from ..harness.state import Heartbeat, living_worker
 from ..queue import atomic
 from ..queue.clock import later, seconds_between, utc_now
@@ -31,6 +32,7 @@ from .snapshot import (
 from .target_report import LANDER, TargetReport, read_target
 
 _FRESH_SECONDS = 5.0  # an older status file is of a coordinator that cannot write it: look for ourselves
+_SILENCE_SECONDS = 15.0  # a machine with much to do may take a few; who is silent for longer is told of
 _RECENT = 40
 
 
@@ -44,16 +46,34 @@ def current_snapshot(project: Project) -> Snapshot:
     survey = Survey(project.queue)
     survey.refresh()
     coordinator = _coordinator(holder, read_wanted(project.state))
-    return build(project, survey, _agents_without_coordinator(project), coordinator)
+    agents = _agents_by_their_word(project, holder)
+    if holder is None:
+        return build(project, survey, agents, coordinator)
+    lack = find_lack(project.folders.values())
+    return build(project, survey, agents, coordinator, () if lack else _silence(project, holder), lack)
+
+
+def _silence(project: Project, holder: Holder) -> Iterator[Attention]:
+    """Say since when a coordinator that published before does not; the single-agent loop never does."""
+    last = _last_published(project)
+    if last is None or last.coordinator.pid != holder.pid or seconds_between(last.at, utc_now()) < _SILENCE_SECONDS:
+        return
+    since = f"the coordinator (pid {holder.pid}) has published nothing since {last.at}"
+    remedy = f"ps -o pid,stat,wchan:30,args -p {holder.pid}"
+    yield Attention(item=None, why=f"{since}: it is stopped, or hindered", next=remedy)
 
 
 def _published(project: Project) -> Snapshot | None:
+    found = _last_published(project)
+    return found if found is not None and abs(seconds_between(found.at, utc_now())) < _FRESH_SECONDS else None
+
+
+def _last_published(project: Project) -> Snapshot | None:
     try:
         data = atomic.read_file(project.state.status)
-        found = None if data is None else model.decode(data)
+        return None if data is None else model.decode(data)
     except (msgspec.MsgspecError, atomic.Unreadable):
         return None
-    return found if found is not None and abs(seconds_between(found.at, utc_now())) < _FRESH_SECONDS else None
 
 
 def _coordinator(holder: Holder | None, wanted: Wanted | None) -> CoordinatorStatus:
@@ -82,18 +102,30 @@ def failed_items(survey: Survey) -> set[str]:
     return failed | {damage.item for damage in survey.damage if damage.item is not None}
 
 
-def _agents_without_coordinator(project: Project) -> list[AgentStatus]:
-    """Agents whose worker outlived the coordinator, or is the single-agent loop."""
+def _agents_by_their_word(project: Project, holder: Holder | None) -> list[AgentStatus]:
+    """Agents that nobody has published lately.
+
+    They are the single-agent loop, or of a coordinator that could not publish lately; else they outlived theirs.
+    """
+    last = _last_published(project) if holder is not None else None
+    published = last is not None and holder is not None and last.coordinator.pid == holder.pid
     beats = [living_worker(project.state.agent(name)) for name in project.state.agent_names()]
-    return [agent_status(beat, health="finishing") for beat in beats if beat is not None]
+    return [
+        agent_status(beat, health="well" if published or (holder and beat.pid == holder.pid) else "finishing")
+        for beat in beats
+        if beat is not None
+    ]
 
 
 def agent_status(beat: Heartbeat, *, health: model.Health) -> AgentStatus:
     """Describe a worker by its heartbeat."""
     now = time.monotonic()
+    lack = beat.hindrance
     return AgentStatus(
         name=beat.agent,
-        health=health,
+        health=health if lack is None else "no-room",
+        note=None if lack is None else lack.why,
+        next=None if lack is None else lack.next,
         state=beat.state,
         pid=beat.pid,
         item=beat.item,
@@ -107,7 +139,6 @@ def agent_status(beat: Heartbeat, *, health: model.Health) -> AgentStatus:
         failed=beat.failed,
         rss_bytes=beat.rss_bytes,
         cpu_percent=beat.cpu_percent,
-        note=beat.why,
     )
 
 
@@ -117,6 +148,7 @@ def build(
     agents: Sequence[AgentStatus],
     coordinator: CoordinatorStatus,
     calls: Iterable[Attention] = (),
+    lack: Lack | None = None,
 ) -> Snapshot:
     """Put the snapshot together; `calls` are for a person and of the coordinator itself."""
     entries = [(entry, survey.state(entry)) for entry in survey.entries()]
@@ -129,7 +161,7 @@ def build(
         agents=tuple(agent for agent in agents if agent.name != LANDER),
         queue=QueueCounts(**counts),
         totals=_totals(survey, counts),
-        attention=attention(entries, survey, agents, target, calls),
+        attention=attention(entries, survey, agents, target, calls, lack),
         target=_target_status(target),
         recent=tuple(recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..harness.pause_file import what, why
 from ..harness.pauses import Trouble
+from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
@@ -27,13 +28,14 @@ def attention(
     agents: Iterable[AgentStatus],
     target: TargetReport | None,
     calls: Iterable[Attention] = (),
+    lack: Lack | None = None,
 ) -> tuple[Attention, ...]:
     """Return what needs a person, the most urgent first; `calls` are those of the coordinator itself."""
     agents = tuple(agents)
     found = [
         *calls,
+        *_want_of_room(agents, lack),
         *_obstacles(agents, target),
-        *_held(agents),
         *(_question(entry) for entry, state in entries if state == "waiting"),
         *(_failure(entry) for entry, state in entries if state == "failed"),
         *(_damage(damage) for damage in survey.damage),
@@ -43,6 +45,20 @@ def attention(
         rest = Attention(item=None, why=f"and {len(found) - _MOST + 1} more", next="parallel-loop list")
         return (*found[: _MOST - 1], rest)
     return tuple(found)
+
+
+def _want_of_room(agents: Iterable[AgentStatus], lack: Lack | None) -> Iterator[Attention]:
+    """Yield what is lacking: on the machine, and what single processes lack besides: by its remedy, each once."""
+    wants: dict[str, str] = {} if lack is None else {lack.next: lack.why}
+    names: dict[str, list[str]] = {}
+    for agent in agents:
+        if agent.health == "no-room" and agent.note and agent.next and (lack is None or agent.next != lack.next):
+            wants.setdefault(agent.next, agent.note)
+            names.setdefault(agent.next, []).append(agent.name)
+    for remedy, want in wants.items():
+        who = f"{', '.join(names[remedy])}: " if remedy in names else ""
+        said = f"{who}{want}; meanwhile nothing new is begun, and it goes on by itself when that is over"
+        yield Attention(item=None, why=said, next=remedy)
 
 
 def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> Iterator[Attention]:
@@ -56,15 +72,6 @@ def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> It
                 next=f"parallel-loop logs {agent.name} --worker",
                 lines=agent.last_lines,
             )
-
-
-def _held(agents: Iterable[AgentStatus]) -> Iterator[Attention]:
-    """Say once what keeps agents from beginning another attempt, however many it keeps."""
-    held = [agent for agent in agents if agent.state == "held"]
-    if held:
-        names = ", ".join(agent.name for agent in held)
-        said = f"no attempt is begun until there is room again ({held[0].note}); then it goes on by itself: {names}"
-        yield Attention(item=None, why=said, next="parallel-loop doctor")
 
 
 def paused(pause: Trouble) -> Attention:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ..harness.bounds import bounds_of
 from ..harness.containment import held
-from ..harness.heart import Heart, Seen
+from ..harness.heart import Seen
 from ..harness.logs import output_tail
-from ..harness.orders import Orders
 from ..harness.processes import MARK_AGENT, MARK_STATE
 from ..harness.project import Project
+from ..harness.room import Room
 from ..harness.runner import Job, Run, run
 from ..harness.setting_up import LANDER_IDENTITY, equip
 from ..harness.watch import Watch
@@ -42,11 +42,9 @@ class Verdict:
 class Checker:
     """Runs the checks; the lander's heart beats meanwhile."""
 
-    def __init__(
-        self, project: Project, pool: Pool, worktree: Worktree, branch: LandingBranch, orders: Orders, heart: Heart
-    ) -> None:
+    def __init__(self, project: Project, pool: Pool, worktree: Worktree, branch: LandingBranch, room: Room) -> None:
         self._project, self._pool, self._worktree, self._branch = project, pool, worktree, branch
-        self._orders, self._heart = orders, heart
+        self._room = room
         self._logs = project.state.agent(LANDER).logs
 
     def check(self, candidate: Candidate, name: str, is_wanted: Callable[[], bool] = lambda: True) -> Verdict:
@@ -70,6 +68,8 @@ class Checker:
             result = self._run(command, log, is_wanted)
             if result.ended in {"stopped", "fenced"}:
                 return Verdict(stopped=True)
+            if not result.ok and self._room.lack() is not None:  # that says nothing of what was checked
+                return Verdict(stopped=True)
             if not result.ok:
                 kind = "check" if command in config.checks else "command of `setup: run:`"
                 return Verdict(failed=result.describe(f"the {kind} `{command}`"), output=output_tail(log, since))
@@ -77,7 +77,7 @@ class Checker:
 
     def _run(self, command: str, log: Path, is_wanted: Callable[[], bool]) -> Run:
         def pulse(watch: Watch | None) -> bool:
-            self._heart.beat(None if watch is None else Seen.of(watch))
+            self._room.heart.beat(None if watch is None else Seen.of(watch))
             return is_wanted()
 
         environ = scrub(self._project.environ) | self._worktree.program_environment(LANDER_IDENTITY)
@@ -91,4 +91,4 @@ class Checker:
                 bounds=bounds,
                 no_progress_seconds=config.health.no_progress_seconds,
             )
-            return run(job, self._orders, pulse)
+            return run(job, self._room.orders, pulse)

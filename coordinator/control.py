@@ -6,6 +6,7 @@ id can be mistaken.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from ..queue.requests import Refused
 from .lock import Holder, read_holder
 
 Ending = Literal["", "finish", "stop"]
+_TRIES = 2  # it is overwritten in place where there is no room for a new file
 _PATIENCE_SECONDS = 1.0  # a coordinator that has just started has not written who it is yet
 
 
@@ -39,15 +41,15 @@ class NotRunning(Exception):
 
 def read_wanted(state: StateDirectory) -> Wanted | None:
     """Return the wanted state, None when nobody has written one that can be read."""
-    try:
-        data = atomic.read_file(state.wanted)
-        return None if data is None else msgspec.json.decode(data, type=Wanted)
-    except (msgspec.MsgspecError, atomic.Unreadable):
-        return None
+    for _ in range(_TRIES):
+        with contextlib.suppress(msgspec.MsgspecError, atomic.Unreadable):
+            data = atomic.read_file(state.wanted)
+            return None if data is None else msgspec.json.decode(data, type=Wanted)
+    return None
 
 
 def write_wanted(state: StateDirectory, wanted: Wanted) -> None:
-    atomic.replace_file(state.wanted, msgspec.json.encode(wanted) + b"\n")
+    atomic.replace_or_overwrite(state.wanted, msgspec.json.encode(wanted) + b"\n")
 
 
 def request(

@@ -20,6 +20,8 @@ from ..harness.identity import own_identity
 from ..harness.pause_file import PauseFile
 from ..harness.pauses import RunBegun
 from ..harness.project import Project
+from ..harness.room import Complaint
+from ..harness.shortage import lack_of
 from ..queue.records import State
 from ..queue.survey import Survey
 from ..queue.watching import BellWatch
@@ -34,9 +36,11 @@ from .paused_work import PausedWork
 from .place import Place
 from .readiness import describe_readiness
 from .reloading import Reloading
+from .spare import SpareDescriptors
 from .status import StatusWriter
 
-_BREATH_SECONDS = 0.2  # after a turn that the machine hindered; what woke us may be there still
+_BREATH_SECONDS = 0.2  # after a turn that the machine hindered
+_LONG_BREATH_SECONDS = 1.0  # the same when the turn before was hindered as well
 _BUSY_SECONDS = 0.2  # how soon a request is noticed while much happens; else at once, as deaths and signals are
 _SLACK_SECONDS = 0.4  # by so much a turn may come late, or last, without anybody calling it a gap
 _SHARE = 50  # looking at the queue and publishing take a fiftieth of the time at most: a large queue waits longer
@@ -79,18 +83,20 @@ class Coordinator:
         self._notifier = self._machine.notifier
         self._signals = self._machine.signals()
         self._ending: Ending = ""
+        self._announced = True
         self._stuck: str | None = None
         self._crew = Crew(project, target, self._machine)
         self._survey = Survey(project.queue)
         self._counts = self._survey.counts()
         self._paused_work = PausedWork(project, self._survey)
         self._failed_before: set[str] = set()
-        self._status = StatusWriter(project, self._survey, display, self._reloading, self._machine.monotonic)
+        self._status = StatusWriter(project, self._survey, display, self._reloading, self._machine)
         self._heard = b""
         self._not_before = 0.0
         self._busy_at = self._machine.monotonic()
         self._last_turn = self._machine.monotonic()
-        self._hindrance = ""
+        self._complaint = Complaint(project, None, self._machine.monotonic)
+        self._spare = SpareDescriptors()
 
     def run(self) -> int:
         """Run until there is nothing left to do or somebody ends it; return the exit code.
@@ -101,7 +107,7 @@ class Coordinator:
         state.create()
         lock = CoordinatorLock(state.coordinator_lock, *own_identity(), agents=self._agents, drain=self._drain)
         try:
-            with self._signals, contextlib.closing(BellWatch(self._project.queue.bell)) as watch:
+            with self._signals, self._spare, contextlib.closing(BellWatch(self._project.queue.bell)) as watch:
                 try:
                     write_wanted(state, self._wanted)
                     self._begin(lock)
@@ -173,16 +179,25 @@ class Coordinator:
             self._compare()
             if news:
                 self._status.publish(self._crew, self._wanted, self._ending, news=rang)
+                if self._complaint.tell(self._status.lack):
+                    self._crew.go_on()
                 now = self._machine.monotonic()
                 self._not_before = now + min(_LONGEST_SECONDS, _SHARE * (now - self._last_turn))
             if self._notifier.is_awaited and not self._ending:
                 self._tell_if_ready()
         except OSError as error:  # no descriptors, no room: what was not done is found again by the next look
-            self._heard, self._not_before = b"", 0.0
-            if str(error) != self._hindrance:
-                self._hindrance = str(error)
-                self._project.state.record_event("hindered", why=self._hindrance)
-            self._machine.sleep(_BREATH_SECONDS)
+            self._be_hindered(error)
+
+    def _be_hindered(self, error: OSError) -> None:
+        """Say what is in the way, if that can be said, and wait a moment: what woke us may be there still."""
+        self._heard, self._not_before = b"", 0.0
+        breath_seconds = _BREATH_SECONDS if self._complaint.lack is None else _LONG_BREATH_SECONDS
+        self._complaint.tell(lack_of(error))
+        with contextlib.suppress(OSError), self._spare.given_up():
+            self._survey.refresh()
+            self._counts = self._survey.counts()
+            self._status.publish(self._crew, self._wanted, self._ending, news=False)
+        self._machine.sleep(breath_seconds)
 
     def _plan_to_wait(self, watch: BellWatch) -> tuple[float, Sequence[int]]:
         """Return for how long nothing has to be done unless a signal, a death or the bell wakes us, and what that is.
@@ -199,7 +214,10 @@ class Coordinator:
     def _late_seconds(self, planned_seconds: float) -> float:
         """By how much this turn came late: in that time nobody was watched, and nobody may be blamed for it."""
         before, self._last_turn = self._last_turn, self._machine.monotonic()
-        return max(0.0, self._last_turn - before - planned_seconds - _SLACK_SECONDS)
+        passed_seconds = self._last_turn - before
+        if self._complaint.lack is not None:  # nor may who cannot write a heartbeat, as on a disk that is read-only
+            return passed_seconds
+        return max(0.0, passed_seconds - planned_seconds - _SLACK_SECONDS)
 
     def _read_wanted(self) -> None:
         wanted = read_wanted(self._project.state)
@@ -256,9 +274,13 @@ class Coordinator:
         if asked > _STAGES.index(self._ending):
             self._ending = _STAGES[asked]
             self._wanted = msgspec.structs.replace(self._wanted, ending=self._ending)
-            write_wanted(self._project.state, self._wanted)  # who asks for something else is told that it ends
+            self._announced = False
             self._project.state.record_event("finishing" if asked == 1 else "stopping", why=self._stuck)
             self._notifier.stopping("takes no more, finishes the work in hand" if asked == 1 else "stops the programs")
+        if not self._announced:  # who asks for something else is told that it ends; where that finds no room, later
+            with contextlib.suppress(OSError):
+                write_wanted(self._project.state, self._wanted)
+                self._announced = True
 
     def _is_drained(self) -> bool:
         """Nothing is left to do as of the last look, and nothing happened since."""

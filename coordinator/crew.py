@@ -16,7 +16,7 @@ import math
 import signal
 from collections.abc import Collection, Iterator
 
-from ..harness.child import PLACE_TAKEN
+from ..harness.child import NO_ROOM, PLACE_TAKEN
 from ..harness.diagnose import Attendance, Observation, Patience, is_silent
 from ..harness.project import Project
 from ..harness.shortage import is_shortage
@@ -97,6 +97,7 @@ class Crew:
         dead = {name for name in names if not self._adopt(name) and not self._machine.is_place_taken(state, name)}
         self._machine.end_groups(state, dead)
         self._machine.end_marked(state, dead)
+        state.remove_drafts()
         self.heal()
 
     def heal(self) -> None:
@@ -166,6 +167,9 @@ class Crew:
             if place.process.exit_code == PLACE_TAKEN:
                 self._wait_for_predecessor(place)
                 continue
+            if place.process.exit_code == NO_ROOM and place.state is PlaceState.FILLED:
+                self._wait_for_room(place)
+                continue
             counts = place.state is PlaceState.FILLED or bool(place.process.exit_code)
             if counts:
                 place.count_death()
@@ -180,6 +184,20 @@ class Crew:
         if not self._adopt(place.name):
             place.state, place.resume_at = PlaceState.WAITING, self._machine.monotonic() + _TRY_AGAIN_SECONDS
             place.note = "an earlier worker still has the place"
+
+    def _wait_for_room(self, place: Place) -> None:
+        """The process there could not begin for want of room, which is nobody's fault: start another in a while."""
+        place.state, place.resume_at = PlaceState.WAITING, self._machine.monotonic() + _TRY_AGAIN_SECONDS
+        place.note = f"could not begin for want of room: {place.last_words() or 'its log has no room, either'}"
+        place.wants_room = True
+        place.empty()
+
+    def go_on(self) -> None:
+        """There is room again: begin now with what was put off for want of it."""
+        self._next_health = self._next_take_back = self._machine.monotonic()
+        for place in self:
+            if place.wants_room:
+                place.resume_at = self._machine.monotonic()
 
     def note_turn(self, late_seconds: float) -> None:
         """Note that we look again, so much later than we wanted to: meanwhile nobody could be heard."""
@@ -272,6 +290,7 @@ class Crew:
         place.note = f"could not be started: {error}"
         place.state, place.resume_at = PlaceState.WAITING, self._machine.monotonic() + _TRY_AGAIN_SECONDS
         if is_shortage(error):
+            place.wants_room = True
             return
         place.restarts.note_refusal()
         if place.restarts.are_spent(self._project.config.health.restarts):

@@ -12,6 +12,7 @@ The target follows as soon as git can move it without touching the user's files 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections import Counter
@@ -25,7 +26,9 @@ from ..harness.heart import Heart
 from ..harness.orders import Orders
 from ..harness.processes import end_marked
 from ..harness.project import Project
+from ..harness.room import Room
 from ..harness.setting_up import ensure_landing_branch
+from ..harness.shortage import is_shortage
 from ..harness.tree import become_subreaper
 from ..queue.atomic import Unreadable
 from ..queue.records import Entry, Record
@@ -43,6 +46,7 @@ from .target_report import LANDER
 
 _MOST_FAULTS = 3  # of git with one item, before it is given back; another git may have been in the way
 _FAULT_PAUSE_SECONDS = 1.0
+_FAULTS = (GitError, RecycleFailed, OutsideTree)
 _MOST_MOVES = 5  # of the landing branch by others while one item is checked: then it is the check that moves it
 
 
@@ -67,7 +71,8 @@ class Lander:
         self._tip = self._branch.tip()  # where we left the landing branch
         for commit in self._branch.candidates_left():
             self._branch.abandon(Candidate(commit, "", ""))
-        checker = Checker(project, self._pool, worktree, self._branch, orders, self._heart)
+        self._room = Room(project, orders, self._heart, LANDER)
+        checker = Checker(project, self._pool, worktree, self._branch, self._room)
         self._check = checker.check
         self._keeper = TargetKeeper(project, target, self._repository, self._branch, checker)
         self._faults: Counter[str] = Counter()
@@ -82,6 +87,7 @@ class Lander:
                         self.look_at_target()
                     self._heart.beat()
                     seconds = min(self._heart.seconds_until_beat, self.seconds_until_look)
+                    seconds = min(seconds, self._room.longest_wait_seconds)
                     self._orders.wait_for_ring(watch, seconds)
 
     def land_all(self) -> None:
@@ -93,7 +99,27 @@ class Lander:
             self.look_at_target()
 
     def land_next(self) -> bool:
-        """Land, or send back, the branch that has waited longest; False when none waits."""
+        """Land, or send back, the branch that has waited longest; False when none waits, or there is no room for it."""
+        return self._room.lack() is None and self._with_patience(self._land_next)
+
+    def _with_patience(self, act: Callable[[], bool]) -> bool:
+        """Return what `act` returns; False, a moment later, when it fails for want of room: nothing is lost by that.
+
+        Every step of landing can be begun again, whatever of it was done before.
+        """
+        try:
+            return act()
+        except (*_FAULTS, OSError) as error:
+            if not self._is_want_of_room(error):
+                raise
+            self._heart.rest()
+            self._room.wait(error)
+            return False
+
+    def _is_want_of_room(self, error: Exception) -> bool:
+        return is_shortage(error) or self._room.lack() is not None  # git does not always say why
+
+    def _land_next(self) -> bool:
         queue = self._project.queue
         for item_id in queue.hints.landing():
             try:
@@ -114,14 +140,19 @@ class Lander:
     @property
     def seconds_until_look(self) -> float:
         """For how long the target need not be looked at."""
-        return self._keeper.seconds_until_due
+        return max(self._keeper.seconds_until_due, self._room.least_wait_seconds)
 
     def look_at_target(self) -> None:
         """Let the target follow, after merging in what the user committed there."""
+        if self._room.lack() is None:
+            self._with_patience(self._look_at_target)
+
+    def _look_at_target(self) -> bool:
         self._pool.ensure(LANDER)  # anybody may have deleted it
         self._restore_branch()
         self._keeper.look()
         self._tip = self._branch.tip()
+        return True
 
     # --- one item -------------------------------------------------------------------------------------
 
@@ -130,7 +161,9 @@ class Lander:
             self._pool.ensure(LANDER)
             self._restore_branch()
             landed = self._land(entry, handed)
-        except (GitError, RecycleFailed, OutsideTree) as error:
+        except _FAULTS as error:
+            if self._is_want_of_room(error):
+                raise OSError(errno.ENOSPC, str(error)) from error
             if isinstance(error, GitError) and self._keeper.note_obstacle(error):
                 self.look_at_target()
                 self._orders.wait(

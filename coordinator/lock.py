@@ -6,6 +6,7 @@ says who holds it, and it is never unlinked (a second holder could then lock a f
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -88,7 +89,8 @@ class CoordinatorLock:
         raise StateGone(self._path.parent)
 
     def close(self) -> None:
-        os.ftruncate(self._descriptor, 0)
+        with contextlib.suppress(OSError):  # on a disk that became read-only; who finds it free reads no further
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
 

@@ -13,12 +13,13 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..harness.child import PlaceTaken, hold_for_life
 from ..harness.containment import Containment, end_groups, find_out
 from ..harness.processes import end_marked
+from ..harness.shortage import Lack, find_lack
 from ..harness.state import AgentDirectory, Heartbeat, StateDirectory, living_worker, read_heartbeat
 from ..harness.tree import become_subreaper, end_below
 from .notify import Notifier
@@ -86,6 +87,10 @@ class Machine:
     def find_out_containment(self, state: StateDirectory) -> Containment:
         """Find out what can hold processes together here, and write it down for the workers."""
         return find_out(state)
+
+    def find_lack(self, folders: Iterable[Path]) -> Lack | None:
+        """Look for what there is no room for, see shortage.py."""
+        return find_lack(folders)
 
     def end_leftovers(
         self, state: StateDirectory, dead: Mapping[str, int], keep: Collection[int], *, adopted: bool

@@ -33,6 +33,7 @@ class Place:
         self.resume_at = 0.0  # monotonic seconds
         self.told_to_stop = 0.0  # when, while it is STOPPING (monotonic seconds)
         self.note: str | None = None
+        self.wants_room = False  # its next process waits for what the machine lacked, not for the end of a pause
         self.last_lines: tuple[str, ...] = ()  # of the log of the worker for which the place was given up
         self.ended_well = False  # its last process ended because it was asked to, all done
         self._log_start = 0
@@ -42,7 +43,7 @@ class Place:
         log = self.directory.worker_log
         self._log_start = log.stat().st_size if log.exists() else 0
         self.fill(self.machine.start(self.module, self.arguments, log, environ, root))
-        self.note, self.last_lines = None, ()
+        self.note, self.wants_room, self.last_lines = None, False, ()
 
     def fill(self, process: Process) -> None:
         """Let `process` be the one here."""

@@ -11,7 +11,7 @@ from ..harness.diagnose import Verdict
 VERSION = 1
 
 CoordinatorState = Literal["running", "paused", "finishing", "stopping", "stopped"]
-Health = Verdict | Literal["finishing", "off"]
+Health = Verdict | Literal["no-room", "finishing", "off"]
 
 
 class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +47,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int | None = None
     cpu_percent: float | None = None
     note: str | None = None
+    next: str | None = None  # the command to begin with, where `note` says what is lacking
     last_lines: tuple[str, ...] = ()  # of its worker's log, when it is failing
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..harness.project import Project
+from ..harness.shortage import Lack, lack_of
 from ..harness.tree import look_at
 from ..queue import atomic
 from ..queue.clock import utc_now
@@ -18,6 +19,7 @@ from . import aggregate, snapshot
 from .control import Ending, Wanted
 from .lifecycle import PlaceState
 from .lock import Holder
+from .machine import Machine
 from .place import Place
 from .reloading import Reloading
 from .snapshot import AgentStatus, CoordinatorState, CoordinatorStatus
@@ -42,14 +44,16 @@ class StatusWriter:
     """Builds, writes and shows snapshots for one coordinator."""
 
     def __init__(
-        self, project: Project, survey: Survey, display: Display, reloading: Reloading, monotonic: Callable[[], float]
+        self, project: Project, survey: Survey, display: Display, reloading: Reloading, machine: Machine
     ) -> None:
         self._project = project
-        self._monotonic = monotonic
+        self._machine = machine
+        self._monotonic = machine.monotonic
         self._reloading = reloading
         self._survey = survey
         self._display = display
         self._holder: Holder | None = None
+        self.lack: Lack | None = None  # what there was no room for when the last snapshot was published
         self._containment: str | None = None
         self._started = self._monotonic()
         self.due = 0.0  # when the next snapshot is, in monotonic seconds
@@ -75,6 +79,7 @@ class StatusWriter:
         # A claim does not ring: who was idle when the bell rang may be at work a moment later.
         idle = not news and not self._display.shows_time and all(agent.state in _AT_REST for agent in agents)
         self.due = now + (_IDLE_SECONDS if idle else _PUBLISH_SECONDS)
+        self.lack = self._machine.find_lack(self._project.folders.values())
         self._write(agents, self._coordinator(state, wanted.agents))
 
     def end(self) -> None:
@@ -82,10 +87,13 @@ class StatusWriter:
         self._write([], CoordinatorStatus(state="stopped"))
 
     def _write(self, agents: list[AgentStatus], coordinator: CoordinatorStatus) -> None:
-        picture = aggregate.build(self._project, self._survey, agents, coordinator, self._reloading.calls)
-        with contextlib.suppress(OSError):  # a full disk: readers see that the file is old
+        calls = self._reloading.calls
+        picture = aggregate.build(self._project, self._survey, agents, coordinator, calls, self.lack)
+        try:
             atomic.replace_file(self._project.state.status, snapshot.encode(picture) + b"\n")
             self.is_published = True
+        except OSError as error:  # readers see that the file is old, and look for themselves
+            self.lack = self.lack or lack_of(error)
         with contextlib.suppress(OSError):  # a terminal that was closed: the run goes on
             self._display.show(picture)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -34,7 +36,6 @@ NO_FAULT_OF_THE_PROGRAM = (
     *(GitError, WorktreeGone, ForeignDirectory, BranchExists, RecycleFailed, LockTimeout, EmptyRepository),
     *(OutsideTree, ConfigError, OSError),
 )
-_ROOM_SECONDS = 1.0  # how soon it is noticed that a disk is not full any more
 _ENDED_BY_US = {"stopped", "fenced"}
 
 
@@ -62,7 +63,8 @@ class Attempt:
         try:
             self._work()
         except NO_FAULT_OF_THE_PROGRAM as error:
-            self._note(error=str(error), shortage=is_shortage(error))
+            shortage = is_shortage(error) or self._place.room.lack() is not None  # git does not always say why
+            self._note(error=str(error), shortage=shortage)
         unasked = self._place.orders.terminated and not project.state.stop_is_wanted()
         self._note(at=project.queue.now(), seconds=time.monotonic() - self._start, unasked=unasked)
         return judge(self._evidence, self._claim.entry, project.retry, project.config.land)
@@ -87,8 +89,10 @@ class Attempt:
         self._note(run=work, output=output)
         if work.ended == "fenced":
             return
+        if work.ended == "exited" and not work.ok:
+            self._blame_want_of_room(work.describe("the program"))
         heart.tell("ending")
-        self._note(question=self._commands.question())
+        self._note(question=once_there_is_room(self._commands.question, self._wait_for_room))
         if not self._is_ours():
             return
         with heart.beating():
@@ -136,10 +140,18 @@ class Attempt:
             if ended.ended in _ENDED_BY_US:
                 self._note(run=ended)
             elif not ended.ok:
-                self._note(error=ended.describe(f"the command `{command}` of `setup: run:`"), output=output)
+                what = ended.describe(f"the command `{command}` of `setup: run:`")
+                self._note(error=what, output=output)
+                self._blame_want_of_room(what)
             if not ended.ok:
                 return False
         return True
+
+    def _blame_want_of_room(self, what: str) -> None:
+        """Note, when a command failed while there was no room on the machine, that this says little of the item."""
+        lack = self._place.room.lack()
+        if lack is not None:
+            self._note(error=f"{what}, and at its end there was this: {lack.why}", shortage=True)
 
     def _regain(self, worktree: Worktree, start: str) -> Worktree:
         """Return the worktree, made again if the program deleted it: then only what it committed before is left."""
@@ -162,19 +174,28 @@ class Attempt:
             place.repository.flush()  # the record that names the commit is flushed, too
         return rest
 
-    def _wait_for_room(self, _error: str) -> bool:
+    def _wait_for_room(self, error: OSError | GitError) -> bool:
         """Wait, so that finished work is committed when there is room; False when nobody wants it any more."""
-        self._place.orders.wait(_ROOM_SECONDS)
+        self._place.room.wait(error)
         return not self._place.orders.stopping and self._commands.pulse()
 
     def _check(self, worktree: Worktree) -> None:
         """Run the checks on what was committed; the landing runs them again on the merged result."""
         self._place.heart.tell("checking")
         for command in self._place.project.config.checks:
-            ended, output = self._commands.run_shell(worktree, self._evidence.branch, command)
+            ended, output = once_there_is_room(partial(self._run_check, worktree, command), self._wait_for_room)
             if ended.ended in _ENDED_BY_US:
                 self._note(run=ended)
             elif not ended.ok:
                 self._note(failed_check=ended.describe(f"the check `{command}`"), output=output)
             if not ended.ok:
                 return
+
+    def _run_check(self, worktree: Worktree, command: str) -> tuple[Run, str]:
+        """Run one check. Raises OSError when it fails while there is no room: that says nothing of what it checked."""
+        ended, output = self._commands.run_shell(worktree, self._evidence.branch, command)
+        if ended.ended == "exited" and not ended.ok:
+            lack = self._place.room.lack()
+            if lack is not None:
+                raise OSError(errno.ENOSPC, lack.why)
+        return ended, output

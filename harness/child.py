@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -18,10 +19,12 @@ from ..worktrees.pool import ForeignDirectory
 from ..worktrees.repository import BareRepository, EmptyRepository, NotARepository
 from .orders import Orders
 from .settings import ConfigError
+from .shortage import is_shortage
 
 CONFIG_WRONG = 2  # exit codes, as those of the command line
 PLACE_TAKEN = 3
 ENVIRONMENT = 4
+NO_ROOM = 75  # EX_TEMPFAIL of sysexits.h: what was lacking passes by itself
 _FROM_OUTSIDE = (
     *(NotARepository, BareRepository, EmptyRepository, GitMissing, GitTooOld, GitError, WorktreeGone),
     *(ForeignDirectory, LockTimeout, NewerFormat, Unreadable, Unsuitable, OSError),
@@ -77,10 +80,11 @@ def serve(make: Callable[[Orders], Service]) -> int:
     except ConfigError as error:
         return _end(CONFIG_WRONG, error)
     except _FROM_OUTSIDE as error:
-        return _end(ENVIRONMENT, error)
+        return _end(NO_ROOM if is_shortage(error) else ENVIRONMENT, error)
     return 0
 
 
 def _end(code: int, error: Exception) -> int:
-    sys.stderr.write(" ".join(str(error).split()) + "\n")
+    with contextlib.suppress(OSError):  # the log is on the disk that may be full; the code says enough
+        os.write(sys.stderr.fileno(), " ".join(str(error).split()).encode(errors="backslashreplace") + b"\n")
     return code

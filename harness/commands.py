@@ -12,6 +12,7 @@ from .logs import output_tail, plain
 from .programs import Placement, invocation
 from .prompt import compose
 from .runner import Job, Run, run
+from .shortage import is_shortage
 from .watch import Watch
 from .workplace import Workplace
 
@@ -82,10 +83,12 @@ class Commands:
         return self._taker.holds(self._claim)
 
     def question(self) -> str:
-        """Return what the program asks a person, empty when it asks nothing."""
+        """Return what the program asks a person, empty when it asks nothing. Raises OSError for want of room."""
         try:
             data = atomic.read_file(self._ask, _MAX_QUESTION_BYTES)
         except (atomic.Unreadable, OSError) as error:  # a directory, a pipe, a gigabyte
+            if is_shortage(error):
+                raise
             return f"it asked something that cannot be read: {error}"
         return "" if data is None else plain(data.decode(errors="replace")) or "it gave no reason"
 

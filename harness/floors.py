@@ -1,4 +1,4 @@
-"""Room to work in: no new attempt starts while the machine has less memory or disk left than the floors ask for.
+"""Floors: no new attempt starts while the machine has less memory or disk left than the floors ask for.
 
 A look costs microseconds, so that it can be taken before each attempt. What the system does not tell of counts as
 enough: it is better to work than to wait for ever. Memory is what the kernel says can be had without swapping
@@ -8,6 +8,7 @@ enough: it is better to work than to wait for ever. Memory is what the kernel sa
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,18 +16,20 @@ from typing import NamedTuple
 
 from .group_memory import left_in_groups
 from .settings import Floors
+from .shortage import Lack
 from .units import format_size
 
 _MEMORY = Path("/proc/meminfo")
 
 
-class Room(NamedTuple):
+class Level(NamedTuple):
     """How much there is of something, and how much there has to be; `free_bytes` is None where nobody can tell."""
 
     what: str
     key: str
     free_bytes: int | None
     floor_bytes: int
+    remedy: str  # the command to begin with when it is short
 
     @property
     def is_short(self) -> bool:
@@ -38,18 +41,19 @@ class Room(NamedTuple):
         return f"{self.what}: {free}, {floor}"
 
 
-def rooms(floors: Floors, folders: dict[str, Path], *, memory: Path = _MEMORY) -> Iterator[Room]:
+def levels(floors: Floors, folders: dict[str, Path], *, memory: Path = _MEMORY) -> Iterator[Level]:
     """Yield how much room there is of memory, and of the disk below each of `folders` (what it is for, and where)."""
-    yield Room("memory", "memory", _free_memory(memory), floors.memory_bytes)
+    yield Level("memory", "memory", _free_memory(memory), floors.memory_bytes, "free -m")
     for what, folder in folders.items():
-        yield Room(f"disk of the {what}", "disk", _free_disk(folder), floors.disk_bytes)
+        remedy = f"df -h {shlex.quote(os.fspath(folder))}"
+        yield Level(f"disk of the {what}", "disk", _free_disk(folder), floors.disk_bytes, remedy)
 
 
-def want_of_room(floors: Floors, folders: dict[str, Path]) -> Room | None:
-    """Return that of which there is too little, None when there is enough of everything."""
+def lack_under(floors: Floors, folders: dict[str, Path]) -> Lack | None:
+    """Return that of which there is too little to begin an attempt, None when there is enough of everything."""
     if not floors.memory_bytes and not floors.disk_bytes:
         return None
-    return next((room for room in rooms(floors, folders) if room.is_short), None)
+    return next((Lack(level.describe(), level.remedy) for level in levels(floors, folders) if level.is_short), None)
 
 
 def _free_disk(folder: Path) -> int | None:

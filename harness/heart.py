@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from ..queue import atomic
 from ..queue.clock import utc_now
 from .diagnose import Verdict
 from .identity import own_identity
+from .shortage import Lack
 from .state import AgentDirectory, Heartbeat
 from .tree import look_at
 from .watch import Watch
@@ -51,6 +53,7 @@ class Heart:
         self._interval_seconds = interval_seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
+        self._descriptor: int | None = None
         self._seen: Seen | None = None
         self._cpu_mark = (monotonic(), 0.0)
         self._beat = Heartbeat(
@@ -74,8 +77,7 @@ class Heart:
     def rest(self, *, done: int = 0, failed: int = 0) -> None:
         """Say that the worker has no item in hand, and count what came of the last one."""
         self.tell(
-            "idle",
-            why=None,
+            _at_rest(self._beat.hindrance),
             item=None,
             attempt=None,
             role=None,
@@ -94,6 +96,16 @@ class Heart:
             if news or now - self._beat.beat >= self._interval_seconds:
                 self._write(self._beat)
 
+    def hinder(self, lack: Lack | None) -> None:
+        """Say that this is lacking, or that nothing is any more; only what is new is said."""
+        with self._lock:
+            before, state = self._beat.hindrance, self._beat.state
+            if lack == before or (lack is not None and lack.is_like(before)):
+                return
+            if state == _at_rest(before):
+                state = _at_rest(lack)
+            self._write(msgspec.structs.replace(self._beat, hindrance=lack, state=state))
+
     @property
     def seconds_until_beat(self) -> float:
         """For how long nothing has to be said."""
@@ -104,12 +116,14 @@ class Heart:
         """Beat while the block runs, which waits for git and cannot beat by itself; half an hour at most."""
         over = threading.Event()
         thread = threading.Thread(target=self._beat_until, args=(over,), daemon=True)
-        thread.start()
+        with suppress(RuntimeError):  # no thread is to be had; the block itself will find that out, if it matters
+            thread.start()
         try:
             yield
         finally:
             over.set()
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def _beat_until(self, over: threading.Event) -> None:
         end = self._monotonic() + _LONGEST_SECONDS
@@ -118,12 +132,36 @@ class Heart:
 
     def _write(self, beat: Heartbeat) -> None:
         self._beat = msgspec.structs.replace(beat, at=utc_now(), beat=self._monotonic(), **self._measures())
+        data = msgspec.json.encode(self._beat)
         try:
-            atomic.replace_file(self._path, msgspec.json.encode(self._beat))
+            atomic.replace_file(self._path, data)
+            self._keep_open()
         except OSError:
-            # A full disk must not stop the work, nor have the worker taken for silent: a file's time can still be set.
-            with suppress(OSError):
-                os.utime(self._path, (self._beat.beat, self._beat.beat))
+            # Want of room must not stop the work, nor have the worker taken for silent, nor keep it from saying so.
+            if not self._write_in_place(data):
+                with suppress(OSError):  # a file's time can be set even where nothing else can
+                    os.utime(self._path, (self._beat.beat, self._beat.beat))
+
+    def _keep_open(self) -> None:
+        """Keep the file open: what it takes up on the disk can be written to again when nothing else is to be had."""
+        with self._path.open("r+b", buffering=0) as file:
+            if self._descriptor is None:
+                self._descriptor = os.dup(file.fileno())
+                weakref.finalize(self, os.close, self._descriptor)
+            else:
+                os.dup2(file.fileno(), self._descriptor, inheritable=False)
+
+    def _write_in_place(self, data: bytes) -> bool:
+        """Overwrite the file that is there; a reader that comes in the middle of it looks again."""
+        if self._descriptor is None:
+            return False
+        try:
+            status = os.fstat(self._descriptor)
+            if not os.path.samestat(status, os.lstat(self._path)):
+                return False
+            return os.pwrite(self._descriptor, data.ljust(status.st_size), 0) >= len(data)
+        except OSError:
+            return False
 
     def _measures(self) -> dict[str, object]:
         """Return what the worker and its command use, and how its work looks."""
@@ -140,3 +178,8 @@ class Heart:
             "work": seen.verdict if seen else None,
             **({"progress": round(now - seen.progress_age_seconds, 3)} if seen else {}),
         }
+
+
+def _at_rest(lack: Lack | None) -> str:
+    """Return the state of a worker that has no item in hand: while something is lacking, it takes none."""
+    return "idle" if lack is None else "held"

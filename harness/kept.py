@@ -62,7 +62,12 @@ class Kept:
         self.is_gone = False
         self._unread = b""
         life, self._life = os.pipe2(os.O_CLOEXEC)
-        self.descriptor, report = os.pipe2(os.O_CLOEXEC)
+        try:
+            self.descriptor, report = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            os.close(life)
+            os.close(self._life)
+            raise
         try:
             with (command.stdin or Path(os.devnull)).open("rb") as stdin, command.log.open("ab") as log:
                 self._process = _start(command, life, report, stdin, log)

@@ -44,11 +44,11 @@ def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) 
     run = evidence.run
     if run is not None and run.ended == "fenced":
         return None
-    interruption = _interruption(evidence)
+    interruption = _interruption(evidence, entry)
     if interruption is not None:
         return _record(evidence, "released", *interruption, counted=False)
     if evidence.error is not None:
-        return _failure(evidence, entry, policy, "error", evidence.error)
+        return _failure(evidence, entry, policy, NO_ROOM if evidence.shortage else "error", evidence.error)
     if run is None:
         return None
     if evidence.question:
@@ -62,13 +62,19 @@ def at_no_cost(failure: Record) -> Record:
     return msgspec.structs.replace(failure, kind="released", counted=False, not_before=None)
 
 
-def _interruption(evidence: Evidence) -> tuple[str, str] | None:
+def _interruption(evidence: Evidence, entry: Entry) -> tuple[str, str] | None:
     """Return outcome and reason when the attempt says nothing about the item."""
     if evidence.run is not None and evidence.run.ended == "stopped" and not evidence.unasked:
         return "interrupted", "stopped before it was done; it costs the item no attempt"
-    if evidence.shortage:
-        return NO_ROOM, f"no room to work in, which costs the item no attempt: {evidence.error}"
+    if evidence.shortage and not (evidence.run is not None and _met_the_same_before(entry)):
+        return NO_ROOM, f"no room to work in: {evidence.error}"
     return None
+
+
+def _met_the_same_before(entry: Entry) -> bool:
+    """Whether the attempt before found no room either: then the program itself may fill the disk, and for ever."""
+    before = entry.records[-2:-1]
+    return bool(before) and before[0].outcome == NO_ROOM
 
 
 def _program_failure(run: Run) -> tuple[str, str] | None:

@@ -13,7 +13,6 @@ from ..queue.store import Queue
 from ..worktrees.discovery import find_root
 from .accepted import read_accepted
 from .config import Config, load_config
-from .floors import Room, want_of_room
 from .state import CONFIG_NAME, DIRECTORY, StateDirectory
 
 
@@ -62,13 +61,8 @@ class Project:
         return {name: role.wip for name, role in self.config.roles.items() if role.wip is not None}
 
     @property
-    def want_of_room(self) -> Room | None:
-        """Return what there is too little of to start another attempt, None when there is enough of everything."""
-        return want_of_room(self.config.floors, self.folders)
-
-    @property
     def folders(self) -> dict[str, Path]:
-        """Return the folders whose disk must have room, by what they are for."""
+        """Return the folders in which there must be room for work to go on, by what they are for."""
         return {"worktrees": self.worktrees, "state": self.state.root}
 
     @property

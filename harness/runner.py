@@ -23,6 +23,7 @@ from .diagnose import Patience, Verdict
 from .kept import Command, Kept
 from .logs import bound_log
 from .orders import Orders
+from .shortage import is_shortage
 from .tree import end_below
 from .units import format_duration, format_size
 from .watch import Watch
@@ -86,6 +87,8 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
 
     That is by `orders`, or by `pulse` returning False. `pulse` is called several times a second, also while what is
     left is being ended; it is where the worker writes its heartbeat and looks whether its claim is still valid.
+
+    Raises OSError when there is no room to start it, which is no fault of the command.
     """
     start = time.monotonic()
     if orders.stopping:
@@ -97,6 +100,8 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
         tell_seconds = min(_TELL_SECONDS, job.no_progress_seconds / 4)
         kept = Kept(Command(job.argv, job.directory, job.environ, job.log, job.stdin, job.bounds, tell_seconds))
     except (OSError, ValueError) as error:
+        if is_shortage(error):
+            raise
         return Run("not-started", time.monotonic() - start, problem=_problem(job, error))
     watch = Watch(job.log, job.directory, job.bounds, _patience(job), job.wait_file)
     try:
@@ -109,6 +114,8 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
         bound_log(job.log)
     _log.debug("%s after %.1f s, exit code %s", ended, seconds, kept.returncode)
     if kept.refusal is not None:
+        if is_shortage(kept.refusal):
+            raise kept.refusal
         return Run("not-started", seconds, problem=_problem(job, kept.refusal))
     if watch.excess is not None:  # however it looked when it ended: the kernel, too, ends what is over a limit
         ended = "over-limit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ from ..queue import atomic
 from ..queue.clock import utc_now
 from .diagnose import Verdict
 from .identity import Identity, is_alive
+from .shortage import Lack
 
 DIRECTORY = ".parallel-loop"
 CONFIG_NAME = "parallel-loop.yaml"
@@ -21,6 +23,7 @@ their history; branches, landed commits and refs/parallel-loop/salvage stay in t
 """
 
 
+_TRIES = 2  # a heartbeat is overwritten in place where there is no room for a new file
 _FIRST_FILE_TIME = 1e9  # 2001; as a monotonic clock, 31 years without a restart
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
@@ -60,18 +63,42 @@ class StateDirectory:
         names = [path.name for path in self.agents.glob("*-*") if path.is_dir()]
         return sorted(names, key=lambda name: (len(name), name))
 
+    def remove_drafts(self) -> int:
+        """Remove the files that killed processes were writing, and return how many they were."""
+        left = [
+            folder / name
+            for folder in (self.root, *(self.agents / name for name in atomic.own_names(self.agents)))
+            for name in atomic.own_names(folder)
+            if (pid := atomic.writer_of_replacement(name)) is not None and not _is_running(int(pid))
+        ]
+        for path in left:
+            atomic.discard(path)
+        return len(left)
+
     def stop_is_wanted(self) -> bool:
         """Whether a coordinator wants all work to end now; it writes that before it sends any signal."""
         wanted = read_record(self.wanted, _Wanted)
         return wanted is not None and wanted.ending == "stop"
 
-    def record_event(self, event: str, **details: str | float | None) -> None:
-        """Append one line to the history of the run; what cannot be written is not worth stopping for."""
+    def record_event(self, event: str, **details: str | float | None) -> bool:
+        """Append one line to the history of the run; what cannot be written is not worth stopping for, and False."""
         line = {"at": utc_now(), "event": event, **{key: value for key, value in details.items() if value is not None}}
         try:
             atomic.append_line(self.events, msgspec.json.encode(line))
         except OSError:
-            return
+            return False
+        return True
+
+
+def _is_running(pid: int) -> bool:
+    """A guess that errs on one side only: a draft whose writer's id was given to another stays."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -89,6 +116,7 @@ class AgentDirectory:
         self.lock = root / "worker.lock"
         self.heartbeat = root / "heartbeat.json"
         self.session = root / "session.json"
+        self.ballast = root / "ballast"
         self.logs = root / "logs"
         self.worker_log = root / "logs" / "worker.log"
 
@@ -118,7 +146,6 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: str
     beat: float
     state: str = "idle"  # starting, idle, held, preparing, working, checking, ending
-    why: str | None = None  # of `held`: what keeps it from taking an item
     item: str | None = None
     attempt: int | None = None
     role: str | None = None
@@ -130,6 +157,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu_percent: float | None = None
     done: int = 0
     failed: int = 0
+    hindrance: Lack | None = None  # what there is no room for; it takes no item meanwhile
 
     @property
     def identity(self) -> Identity:
@@ -172,8 +200,8 @@ def read_session(directory: AgentDirectory) -> Session | None:
 
 def read_record(path: Path, kind: type[_Struct]) -> _Struct | None:
     """Return what a small file of ours holds, None when it is not there or holds something else."""
-    try:
-        data = atomic.read_file(path)
-        return None if data is None else msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, atomic.Unreadable):
-        return None
+    for _ in range(_TRIES):
+        with suppress(msgspec.MsgspecError, atomic.Unreadable):
+            data = atomic.read_file(path)
+            return None if data is None else msgspec.json.decode(data, type=kind)
+    return None

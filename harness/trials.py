@@ -15,7 +15,7 @@ from ..queue.records import Item, Record
 from ..queue.taking import Claim, Taker
 from .config import Config
 from .likeness import alike, last_line
-from .outcome import Evidence, at_no_cost
+from .outcome import NO_ROOM, Evidence, at_no_cost
 from .pause_file import PauseFile, configuration_of, key_of
 from .pauses import Event, Failed, Failure, State, Succeeded, TrialBegun, TrialOver, Trouble, costs_nothing
 from .project import Project
@@ -23,7 +23,9 @@ from .settings import SHELL
 from .wording import one_line
 
 _SHOWN_BEGIN, _SHOWN_END = 120, 79  # characters of a long line: what went wrong may stand at its end
-_SAYS_NOTHING = frozenset({"interrupted", "limited", "over-limit"})  # of the program; nor does what costs no attempt
+_SAYS_NOTHING = frozenset(
+    {"interrupted", "limited", "over-limit", NO_ROOM}
+)  # of the program; nor does what costs no attempt
 
 
 class Trials:

@@ -18,25 +18,23 @@ from ..queue.markers import Owner
 from ..queue.records import Record
 from ..queue.taking import Claim, Taker
 from ..queue.watching import BellWatch
+from ..worktrees.errors import GitError
 from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
 from .attempt import NO_FAULT_OF_THE_PROGRAM, Attempt
 from .child import hold_for_life, serve
-from .floors import Room
 from .heart import Heart
 from .identity import own_identity
 from .orders import Orders
 from .outcome import NO_ROOM
 from .processes import end_marked
 from .project import Project
-from .shortage import once_there_is_room
+from .room import Room
+from .shortage import is_shortage, once_there_is_room
 from .tree import become_subreaper
 from .trials import Trials
 from .workplace import Workplace
 
-_ROOM_SECONDS = 1.0  # how soon it is noticed that a disk is not full any more
-_BREATH_SECONDS = 5.0  # between attempts that found no room; so the queue is not churned through
-_HELD_SECONDS = 5.0  # between looks whether there is memory and disk enough to start an attempt again
 _LOOK_AGAIN_SECONDS = 30.0  # after which an idle worker trusts no earlier listing: a ring of the bell can be lost
 
 
@@ -56,13 +54,14 @@ class Worker:
         end_marked(project.state.root, {agent_name})
         repository = Repository.open(project.root)
         pool = Pool(repository, project.worktrees, project.state.worktrees_lock)
-        self._place = Workplace(project, repository, self._agent, pool, target, orders, self._heart)
+        self._room = Room(project, orders, self._heart, agent_name)
+        self._room.keep_ballast()
+        self._place = Workplace(project, repository, self._agent, pool, target, orders, self._heart, self._room)
         with self._heart.beating():
             self._place.worktree()
         self._look_again_at = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
         self._trials = Trials(project)
-        self._held_by: Room | None = None
         self._heart.rest()
 
     def run(self) -> None:
@@ -82,19 +81,20 @@ class Worker:
             return
         due = math.inf if self._orders.paused else self._seconds_until_due()
         seconds = min(at_most_seconds, due, self._heart.seconds_until_beat, self._look_again_at - now)
+        seconds = min(seconds, self._room.longest_wait_seconds)
         self._orders.wait_for_ring(watch, seconds)
 
     def _seconds_until_due(self) -> float:
-        if self._held_by is not None:
-            return _HELD_SECONDS
+        if self._room.is_lacking:  # what is due stays due meanwhile
+            return math.inf
         due = seconds_until(self._taker.next_due, self._project.queue.now())
         return min(due, self._trials.seconds_until_due)
 
     def work_once(self) -> bool:
-        """Make one attempt at the first item that can be taken; False when there is none, or none is wanted."""
-        if self._orders.finishing or self._lacks_room() or self._orders.paused:
+        """Make one attempt at the first item that can be taken; False when there is none, or none is to be taken."""
+        if self._orders.finishing or self._room.lack_to_begin() is not None or self._orders.paused:
             return False
-        claim = self._trials.take(self._taker)
+        claim = self._take()
         if claim is None:
             return False
         self._tell_event("claimed", claim, None)
@@ -107,42 +107,41 @@ class Worker:
         succeeded = record.kind in {"landing", "done"}
         self._heart.rest(done=int(succeeded), failed=int(record.counted and not succeeded))
         if record.outcome == NO_ROOM:
-            self._orders.wait(_BREATH_SECONDS)
+            self._room.take_a_breath(lambda: self._orders.finishing)
+        else:
+            self._room.breathe_freely()
         return True
 
     @property
     def is_held(self) -> bool:
-        """Whether there was too little memory or disk for another attempt at the last look."""
-        return self._held_by is not None
+        """Whether there was no room for another attempt at the last look."""
+        return self._room.is_lacking
 
-    def _lacks_room(self) -> bool:
-        """Look whether there is memory and disk enough for another attempt; if not, say so in the heartbeat."""
-        short = self._project.want_of_room
-        before, self._held_by = self._held_by, short
-        if short is not None and (before is None or before.what != short.what):  # not at each change of the amount
-            self._heart.tell("held", why=short.describe())
-        elif short is None and before is not None:
-            self._heart.rest()
-        return short is not None
+    def _take(self) -> Claim | None:
+        try:
+            return self._trials.take(self._taker)
+        except OSError as error:
+            if not is_shortage(error):
+                raise
+            self._room.wait(error)
+            return None
 
     def _record(self, claim: Claim, record: Record) -> bool:
         """End the claim with `record`, waiting for room on the disk if need be; False when it is not ours any more.
 
         The work is done and may have been expensive: to end instead would have it done again. Raises OSError when
-        it cannot be written for another reason, or when we are to stop at once; the claim is then that of a dead
-        worker, and is taken back.
+        it cannot be written for another reason, or when we are to stop at once and have no ballast left; the claim is
+        then that of a dead worker, and is taken back.
         """
-
         told = False
 
-        def wait(why: str) -> bool:
+        def wait(error: OSError | GitError) -> bool:
             nonlocal told
-            if not told:
-                self._tell_event("cannot-record", claim, record, why)
-            told = True
-            self._orders.wait(_ROOM_SECONDS)
-            self._heart.beat()
-            return not self._orders.stopping and self._taker.holds(claim)
+            told = told or self._tell_event("cannot-record", claim, record, str(error))
+            if self._orders.stopping:
+                return self._taker.holds(claim) and self._room.throw_off_ballast()
+            self._room.wait(error)
+            return self._taker.holds(claim)
 
         try:
             return once_there_is_room(lambda: self._taker.end(claim, record), wait)
@@ -163,8 +162,8 @@ class Worker:
         self._tell_event("abandoned", claim, None, why)
         self._heart.rest()
 
-    def _tell_event(self, event: str, claim: Claim, record: Record | None, why: str | None = None) -> None:
-        self._project.state.record_event(
+    def _tell_event(self, event: str, claim: Claim, record: Record | None, why: str | None = None) -> bool:
+        return self._project.state.record_event(
             event,
             item=claim.item.id,
             attempt=claim.attempt,

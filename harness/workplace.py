@@ -19,6 +19,7 @@ from .heart import Heart
 from .orders import Orders
 from .processes import MARK_AGENT, MARK_STATE
 from .project import Project
+from .room import Room
 from .settings import MAX_AGENTS
 from .state import AgentDirectory, read_session
 
@@ -49,6 +50,7 @@ class Workplace:
     target: str
     orders: Orders
     heart: Heart
+    room: Room
 
     @property
     def identity(self) -> Identity:

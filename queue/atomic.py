@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import itertools
 import os
 import re
@@ -25,6 +26,7 @@ StrPath = str | Path  # text where a worker takes thousands of items a second, s
 _DRAFT_NAME = re.compile(r"\d+-\d+-\d+")
 _counter = itertools.count()
 _LINK_UNSUPPORTED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _NOT_A_FILE_OF_OURS = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR}
 LINK = "is a symbolic link, which is not followed"
 READ_LIMIT_BYTES = 64 * 1024 * 1024  # far above the largest prompt; a larger file is not one of ours
@@ -137,6 +139,12 @@ def is_draft(name: str) -> bool:
     return _DRAFT_NAME.fullmatch(name) is not None
 
 
+def writer_of_replacement(name: str) -> str | None:
+    """Return the process id of who was replacing a file with this draft; None when it is not the name of one."""
+    draft = name.rpartition(".")[2]
+    return draft.partition("-")[0] if name.startswith(".") and is_draft(draft) else None
+
+
 def _write_new(path: StrPath, data: bytes | Iterable[bytes], *, durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
@@ -172,13 +180,50 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
         sync_directory(path.parent)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append one line; lines of concurrent writers do not mix (one write to a file opened for appending)."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+def replace_or_overwrite(path: Path, data: bytes) -> None:
+    """Do the same; where there is no room for a new file, write over the one that is there, padded with spaces.
+
+    Readers may then see a mixture for a moment, and have to look again: only for files that they would ask twice.
+    """
     try:
-        os.write(descriptor, line.rstrip(b"\n") + b"\n")
+        replace_file(path, data)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        descriptor = open_own(path, os.O_WRONLY)
+        try:
+            if os.pwrite(descriptor, data.ljust(os.fstat(descriptor).st_size), 0) < len(data):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line; lines of concurrent writers do not mix (one write to a file opened for appending).
+
+    What a full disk cuts off is made blank, or else ended before the next line: it spoils no other. Raises OSError,
+    also when it was cut off.
+    """
+    data = line.rstrip(b"\n") + b"\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        written = os.write(descriptor, data)
+        if written < len(data):
+            with contextlib.suppress(OSError):
+                _make_blank(descriptor, written - data.startswith(b"\n"))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
+
+
+def _make_blank(descriptor: int, count: int) -> None:
+    """Overwrite the bytes that were just appended, and only those: others may have appended more since."""
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_APPEND)
+    os.pwrite(descriptor, b"\n".rjust(count) if count > 0 else b"", end - count)
 
 
 def read_file(path: StrPath, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | None:

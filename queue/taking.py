@@ -55,6 +55,7 @@ class Taker:
         self._passes_over: PassesOver | None = None
         self._lost: set[Hint] = set()
         self._next_due: str | None = ""
+        self._owed: Hint | None = None  # a claim that has still to be given back
         self.lost_links = 0  # how often another was first at the very link
 
     def take(self, passes_over: PassesOver | None = None) -> Claim | None:
@@ -64,6 +65,8 @@ class Taker:
         given (None: it cannot be read); the items of which it says yes are left to others, and asked for again.
         """
         self._passes_over = passes_over
+        if self._owed is not None:
+            self._give_back(self._owed)
         while True:
             self._listen()
             hint = self._view.first(self._attempt, self._full_roles)
@@ -189,8 +192,11 @@ class Taker:
         record = Record(
             kind="released", at=self._queue.now(), agent=self._marker.owner.agent, outcome="interrupted", counted=False
         )
+        self._owed = hint  # what hinders the reading may hinder this as well; then the next take begins with it
+        won = self._queue.chain.append(hint.id, hint.number + 1, record)
+        self._owed = None
         try:
-            if self._queue.chain.append(hint.id, hint.number + 1, record):
+            if won:
                 self._queue.hints.offer(hint._replace(number=hint.number + 2))
                 self._queue.bell.ring(hint.priority)
         finally:

@@ -127,7 +127,9 @@ def test_a_drain_waits_for_room_and_says_who_is_held_and_why(tmp_path: Path, alo
         snapshot = run.snapshot()
         assert all("`floors: disk:` asks for" in (agent.note or "") for agent in snapshot.agents)
         (need,) = snapshot.attention
-        assert need.why.startswith("no attempt is begun until there is room again (disk of the ")
+        names = ", ".join(agent.name for agent in snapshot.agents)
+        assert need.why.startswith(f"{names}: disk of the worktrees: ")
+        assert need.next.startswith("df -h ")
         assert run.process.poll() is None
         assert call(project, "stop") == 0
         assert run.wait() == 0, run.output
@@ -141,8 +143,8 @@ SHORT = """
 import sys
 from pathlib import Path
 from parallel_loop import loop
-from parallel_loop.harness import floors, worker
-worker._HELD_SECONDS = 0.05
+from parallel_loop.harness import floors, room
+room.ROOM_SECONDS = 0.05
 floors._free_disk = lambda folder: 0 if not Path(sys.argv[0]).with_name("room").exists() else 10**12
 sys.exit(loop.main())
 """

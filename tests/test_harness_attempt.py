@@ -90,7 +90,7 @@ def test_a_full_disk_at_flushing_is_waited_for(shop: Workshop, monkeypatch) -> N
             raise answer
 
     monkeypatch.setattr(Repository, "flush", flush)
-    monkeypatch.setattr(attempt, "_ROOM_SECONDS", 0.01)
+    monkeypatch.setattr("parallel_loop.harness.room.ROOM_SECONDS", 0.01)
     assert_landing(shop, shop.work("one", "echo 1 > a"), "a")
 
 
@@ -469,13 +469,13 @@ def test_finished_work_is_committed_when_there_is_room_again(shop: Workshop, mon
         return commit_rest(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(attempt, "commit_rest", without_room)
-    monkeypatch.setattr(attempt, "_ROOM_SECONDS", 0.0)
+    monkeypatch.setattr("parallel_loop.harness.room.ROOM_SECONDS", 0.0)
     assert_landing(shop, shop.work("one", "echo 1 > a; echo once >> ../ran"), "a")
     assert (shop.project.worktrees / "ran").read_text() == "once\n"
 
 
 def test_an_item_that_found_no_room_loses_no_attempt(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parallel_loop.harness.worker._BREATH_SECONDS", 0.0)
+    monkeypatch.setattr("parallel_loop.harness.room._FIRST_BREATH_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(attempt, "recycle", lambda *_, **__: (_ for _ in ()).throw(FULL))
         record = shop.work("one", "echo 1 > a", max_attempts=1)

@@ -10,12 +10,13 @@ import pytest
 
 from parallel_loop.coordinator.aggregate import agent_status
 from parallel_loop.coordinator.attention import attention
-from parallel_loop.harness import floors
-from parallel_loop.harness import worker as worker_module
-from parallel_loop.harness.floors import rooms, want_of_room
+from parallel_loop.coordinator.snapshot import AgentStatus
+from parallel_loop.harness import floors, room
+from parallel_loop.harness.floors import lack_under, levels
 from parallel_loop.harness.group_memory import left_in_groups
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.settings import Floors
+from parallel_loop.harness.shortage import Lack
 from parallel_loop.harness.state import Heartbeat, read_heartbeat
 from parallel_loop.harness.tree import become_subreaper
 from parallel_loop.queue.survey import Survey
@@ -29,7 +30,7 @@ MB = 1_000_000
 
 
 def test_this_machine_tells_how_much_there_is(tmp_path: Path) -> None:
-    memory, disk, gone = rooms(Floors(), {"state": tmp_path, "worktrees": tmp_path / "gone"})
+    memory, disk, gone = levels(Floors(), {"state": tmp_path, "worktrees": tmp_path / "gone"})
     assert memory.free_bytes is not None
     assert 10 * MB < memory.free_bytes < 1 << 50
     assert disk.free_bytes is not None
@@ -40,15 +41,15 @@ def test_this_machine_tells_how_much_there_is(tmp_path: Path) -> None:
 
 def test_what_is_short_is_named_with_its_key(tmp_path: Path) -> None:
     huge = 10**18
-    short = want_of_room(Floors(memory_bytes=huge, disk_bytes=0), {"state": tmp_path})
+    short = lack_under(Floors(memory_bytes=huge, disk_bytes=0), {"state": tmp_path})
     assert short is not None
-    assert short.describe().startswith("memory: ")
-    assert short.describe().endswith("`floors: memory:` asks for 1000000000.0 GB")
-    short = want_of_room(Floors(memory_bytes=0, disk_bytes=huge), {"state": tmp_path})
+    assert short.why.startswith("memory: ")
+    assert short.why.endswith("`floors: memory:` asks for 1000000000.0 GB")
+    short = lack_under(Floors(memory_bytes=0, disk_bytes=huge), {"state": tmp_path})
     assert short is not None
-    assert short.describe().startswith("disk of the state: ")
-    assert want_of_room(Floors(memory_bytes=0, disk_bytes=0), {"state": tmp_path}) is None
-    assert want_of_room(Floors(memory_bytes=MB, disk_bytes=MB), {"state": tmp_path}) is None
+    assert short.why.startswith("disk of the state: ")
+    assert lack_under(Floors(memory_bytes=0, disk_bytes=0), {"state": tmp_path}) is None
+    assert lack_under(Floors(memory_bytes=MB, disk_bytes=MB), {"state": tmp_path}) is None
 
 
 def test_a_system_that_does_not_tell_has_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,13 +58,13 @@ def test_a_system_that_does_not_tell_has_enough(tmp_path: Path, monkeypatch: pyt
         path = tmp_path / "meminfo"
         if content is not None:
             path.write_bytes(content)
-        (memory,) = rooms(Floors(), {}, memory=path)
+        (memory,) = levels(Floors(), {}, memory=path)
         assert memory.free_bytes is None
         assert not memory.is_short
     path.write_bytes(b"MemTotal: 9 kB\nMemAvailable:     5 kB\n")
-    assert next(rooms(Floors(), {}, memory=path)).free_bytes == 5 * 1024
+    assert next(levels(Floors(), {}, memory=path)).free_bytes == 5 * 1024
     monkeypatch.setattr(floors, "left_in_groups", lambda: 4096)
-    assert next(rooms(Floors(), {}, memory=path)).free_bytes == 4096
+    assert next(levels(Floors(), {}, memory=path)).free_bytes == 4096
 
 
 def group(folder: Path, limit: str, usage: int, stat: str, *, version: int = 2) -> None:
@@ -114,7 +115,7 @@ def test_cgroup_version_1_and_a_container_whose_outermost_group_is_ours(tmp_path
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     become_subreaper()
     spare_others(monkeypatch)
-    monkeypatch.setattr(worker_module, "_HELD_SECONDS", 0.02)
+    monkeypatch.setattr(room, "ROOM_SECONDS", 0.02)
     return make_workshop(tmp_path / "r", "floors: {memory: 0, disk: 900MB}\n")
 
 
@@ -122,6 +123,11 @@ def beat(shop: Workshop) -> Heartbeat:
     found = read_heartbeat(shop.project.state.agent("agent-1"))
     assert found is not None
     return found
+
+
+def why(shop: Workshop) -> str | None:
+    lack = beat(shop).hindrance
+    return None if lack is None else lack.why
 
 
 def free(megabytes: int) -> Callable[[Path], int]:
@@ -151,42 +157,49 @@ def test_nothing_is_claimed_under_a_floor_and_it_goes_on_by_itself(
         assert worker.is_held
         assert beat(shop).state == "held"
         said = "disk of the worktrees: 899 MB free, `floors: disk:` asks for 900 MB"
-        assert (beat(shop).why, beat(shop).item) == (said, None)
+        assert (why(shop), beat(shop).item) == (said, None)
         since = beat(shop).since
         orders.paused = True
         assert not worker.work_once()
         orders.paused = False
         assert shop.entry("one").records == ()
         while not worker.work_once():
-            assert (beat(shop).since, beat(shop).why) == (since, said), "told once"
+            assert (beat(shop).since, why(shop)) == (since, said), "told once"
             worker.wait(watch)  # nothing rings: it looks again by itself
         assert max(planned) <= 0.02
         assert looked[:13] == [899] * 12 + [900]
         assert shop.last("one").kind == "landing"
         assert not worker.work_once()
-        assert (beat(shop).state, beat(shop).why, beat(shop).done) == ("idle", None, 1)
+        assert (beat(shop).state, why(shop), beat(shop).done) == ("idle", None, 1)
 
 
 def test_another_thing_that_runs_short_is_told(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.closing(shop.worker()) as worker:
         monkeypatch.setattr(floors, "_free_disk", lambda folder: 0 if folder == shop.project.state.root else 10**12)
         assert not worker.work_once()
-        assert (beat(shop).why or "").startswith("disk of the state: 0 B free")
+        assert (why(shop) or "").startswith("disk of the state: 0 B free")
         monkeypatch.setattr(floors, "_free_disk", free(5))
         assert not worker.work_once()
-        assert (beat(shop).why or "").startswith("disk of the worktrees: 5.0 MB free")
+        assert (why(shop) or "").startswith("disk of the worktrees: 5.0 MB free")
         monkeypatch.setattr(floors, "_free_disk", free(1000))
         assert not worker.work_once()
-        assert (beat(shop).state, beat(shop).why) == ("idle", None)
+        assert (beat(shop).state, why(shop)) == ("idle", None)
 
 
 def test_however_many_are_held_it_is_said_once(shop: Workshop) -> None:
-    seen = Heartbeat(
-        agent="agent-1", pid=1, process_start=1.0, boot="b", at="", beat=0.0, state="held", why="memory: low"
-    )
-    held = agent_status(seen, health="well")
-    assert (held.state, held.note) == ("held", "memory: low")
-    (need,) = attention([], Survey(shop.project.queue), [held, held], None)
-    assert "(memory: low)" in need.why
-    assert need.next == "parallel-loop doctor"
+    def held(free: str) -> AgentStatus:
+        lack = Lack(f"memory: {free} free", "free -m")
+        seen = Heartbeat(
+            agent="agent-1", pid=1, process_start=1.0, boot="b", at="", beat=0.0, state="held", hindrance=lack
+        )
+        return agent_status(seen, health="well")
+
+    agents = [held("5 MB"), held("6 MB")]
+    assert [(agent.health, agent.state, agent.note) for agent in agents] == [
+        ("no-room", "held", "memory: 5 MB free"),
+        ("no-room", "held", "memory: 6 MB free"),
+    ]
+    (need,) = attention([], Survey(shop.project.queue), agents, None)
+    assert need.why.startswith("agent-1, agent-1: memory: 5 MB free; ")
+    assert need.next == "free -m"
     assert attention([], Survey(shop.project.queue), [], None) == ()

@@ -301,7 +301,7 @@ def test_a_record_that_finds_no_room_is_written_when_there_is_some(
         return publish(private, target, data, durable=durable)
 
     monkeypatch.setattr(atomic, "publish", without_room)
-    monkeypatch.setattr("parallel_loop.harness.worker._ROOM_SECONDS", 0.0)
+    monkeypatch.setattr("parallel_loop.harness.room.ROOM_SECONDS", 0.0)
     assert shop.work("one", "echo 1 >> a; echo once >> ../ran").kind == "landing"
     assert len(tries) == 4
     assert (shop.project.worktrees / "ran").read_text() == "once\n", "the work is not done again"
@@ -333,7 +333,7 @@ def test_a_claim_that_is_lost_while_waiting_for_room_is_abandoned(
         raise NO_SPACE
 
     monkeypatch.setattr(Taker, "end", cancelled_meanwhile)
-    monkeypatch.setattr("parallel_loop.harness.worker._ROOM_SECONDS", 0.0)
+    monkeypatch.setattr("parallel_loop.harness.room.ROOM_SECONDS", 0.0)
     assert shop.work("one", "echo 1 > a").kind == "cancelled"
     assert len(events(shop, "abandoned")) == 1
 
@@ -351,7 +351,7 @@ def test_a_claim_that_is_lost_while_waiting_for_room_is_abandoned(
     ],
 )
 def test_what_counts_as_want_of_room(error: Exception, short: bool) -> None:
-    asked: list[str] = []
+    asked: list[Exception] = []
 
     def act() -> None:
         raise error
@@ -359,7 +359,7 @@ def test_what_counts_as_want_of_room(error: Exception, short: bool) -> None:
     assert is_shortage(error) == short
     with pytest.raises(type(error)):
         once_there_is_room(act, lambda why: bool(asked.append(why)))
-    assert asked == ([str(error)] if short else [])
+    assert asked == ([error] if short else [])
 
 
 def test_errors_of_the_work_end_a_service_with_one_line_and_bugs_with_a_traceback(

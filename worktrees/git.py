@@ -15,6 +15,7 @@ have no compare-and-swap and leave processes behind.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -173,43 +174,55 @@ def _execute(
     unwanted = [name for name in LOCAL_VARIABLES if name in os.environ]
     if unwanted:  # GitPython can add variables but not take them away
         argv = ["env", *(f"--unset={name}" for name in unwanted), *argv]
-    running = git.Git("/").execute(
-        argv,
-        istream=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-        as_process=True,
-        env=env,
-        start_new_session=True,
-        pass_fds=inherit,
-    )
-    process = running.proc  # `running` must live on: it ends the process when it is dropped
-    assert process is not None
-    with process, _ended_after(timeout_seconds, process.pid) as overdue:
-        out, err = process.communicate(stdin)
-    if overdue.is_set():
+    with _Watchdog(timeout_seconds) as watchdog:
+        running = git.Git("/").execute(
+            argv,
+            istream=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            as_process=True,
+            env=env,
+            start_new_session=True,
+            pass_fds=inherit,
+        )
+        process = running.proc  # `running` must live on: it ends the process when it is dropped
+        assert process is not None
+        watchdog.session = process.pid
+        with process:
+            out, err = process.communicate(stdin)
+    if watchdog.has_bitten:
         err += f"\nended after {timeout_seconds:g} s".encode()
     return Result(process.returncode, out, err.decode("utf-8", "replace").strip())
 
 
-@contextmanager
-def _ended_after(timeout_seconds: float, session: int) -> Iterator[threading.Event]:
-    """End the whole session when the block takes longer: a filter or helper may hang, not git.
+class _Watchdog:
+    """Ends the whole session of a command that takes longer than its time: a filter or helper may hang, not git.
 
-    A timer, because `communicate(timeout=…)` polls for the exit and so doubles the cost of every quick command.
+    A timer, because `communicate(timeout=…)` polls for the exit and so doubles the cost of every quick command. It is
+    started before the command is: where no thread is to be had, nothing was done. Raises BlockingIOError then.
     """
-    done, overdue = threading.Event(), threading.Event()
 
-    def end() -> None:
-        overdue.set()
+    def __init__(self, timeout_seconds: float) -> None:
+        self.session: int | None = None
+        self.has_bitten = False
+        self._done = threading.Event()
+        self._timer = threading.Timer(timeout_seconds, self._bite)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Watchdog:
+        try:
+            self._timer.start()
+        except RuntimeError as error:
+            raise BlockingIOError(errno.EAGAIN, str(error)) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._timer.cancel()
+
+    def _bite(self) -> None:
+        if self.session is None:
+            return
+        self.has_bitten = True
         with suppress(ProcessLookupError):
-            os.killpg(session, signal.SIGTERM)
-            if not done.wait(_ENDING_SECONDS):
-                os.killpg(session, signal.SIGKILL)
-
-    timer = threading.Timer(timeout_seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield overdue
-    finally:
-        done.set()
-        timer.cancel()
+            os.killpg(self.session, signal.SIGTERM)
+            if not self._done.wait(_ENDING_SECONDS):
+                os.killpg(self.session, signal.SIGKILL)

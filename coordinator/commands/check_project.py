@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...harness.floors import rooms
+from ...harness.floors import levels
 from ...harness.pause_file import PauseFile, what, why
 from ...harness.project import Project
 from ...harness.settings import SHELL, Config, ConfigError
@@ -54,12 +54,12 @@ def check_configuration(config: Config) -> Iterator[Finding]:
 
 def check_room(project: Project) -> Iterator[Finding]:
     """Look whether there is room enough for attempts to begin."""
-    for room in rooms(project.config.floors, project.folders):
-        if room.is_short:
+    for level in levels(project.config.floors, project.folders):
+        if level.is_short:
             remedy = f"make room, or lower the floor in {project.config.source}: until then no attempt is begun"
-            yield warn("room", room.describe(), remedy)
+            yield warn("room", level.describe(), remedy)
         else:
-            yield ok("room", room.describe())
+            yield ok("room", level.describe())
 
 
 def check_pauses(project: Project) -> Iterator[Finding]:

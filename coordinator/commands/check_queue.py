@@ -80,6 +80,9 @@ def repair(project: Project) -> list[str]:
         done = [
             f"ended what a dead worker of {name} left running (processes: {count})" for name, count in ended if count
         ]
+        drafts = project.state.remove_drafts()
+        if drafts:
+            done.append(f"removed what killed processes were writing (files: {drafts})")
         taken_back = heal(project.queue, project.retry)
         done += [f"took {entry.item.id} back from {entry.records[-1].agent}, whose worker died" for entry in taken_back]
     finally:

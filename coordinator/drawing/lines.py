@@ -99,6 +99,8 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "died": _said("worker died"),
     "killed": _said("worker killed"),
     "hindered": _said("something is in the way; it is tried again"),
+    "unhindered": lambda event: f"it goes on, after {format_duration(float(event.get('seconds') or 0))}",
+    "cannot-record": _said("done, but it cannot be written down yet"),
     "restored": _said("the landing branch was put back"),
     "gave-up": _said("given up: its workers die again and again"),
     "taken-back": _said("taken back from a dead worker"),

@@ -43,7 +43,7 @@ def agents(snapshot: Snapshot, now: str, frame: Frame, rows: int | None = None) 
 
 
 def _calmness(agent: AgentStatus) -> int:
-    if agent.health in {"dead", "failing", "silent", "looping", "over-limit"}:
+    if agent.health in {"dead", "failing", "silent", "looping", "over-limit", "no-room"}:
         return 0
     if agent.health == "off":
         return 3

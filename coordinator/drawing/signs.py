@@ -6,6 +6,7 @@ from __future__ import annotations
 HEALTH = {
     "starting": ("○", "o", "busy"),
     "well": ("●", "*", "good"),
+    "no-room": ("▲", "!", "warn"),
     "busy-silent": ("◍", "*", "good"),
     "silent": ("▲", "!", "warn"),
     "looping": ("▲", "!", "warn"),

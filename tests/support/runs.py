@@ -60,9 +60,10 @@ def kinds(project: Project, item_id: str) -> list[str]:
 def events(project: Project) -> list[dict[str, object]]:
     """What happened so far; nothing when nothing did."""
     try:
-        return [json.loads(line) for line in project.state.events.read_text().splitlines()]
+        lines = project.state.events.read_text().splitlines()
     except FileNotFoundError:
         return []
+    return [json.loads(line) for line in lines if line.strip()]  # what a full disk cut off is blank
 
 
 class Run:

@@ -102,7 +102,7 @@ class Day:
             project, "main", agents=None, drain=world.now >= self._end, display=Nobody(), machine=machine
         )
         reloading, survey = coordinator._reloading, coordinator._survey
-        coordinator._status = RareStatus(project, survey, Nobody(), reloading, machine.monotonic)
+        coordinator._status = RareStatus(project, survey, Nobody(), reloading, machine)
         lock = CoordinatorLock(project.state.coordinator_lock, 1, 1.0, "boot")
         world.find_coordinator()
         self.mishaps.signals, self.runs, killed = machine.told, self.runs + 1, False

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import select
 import signal
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from parallel_loop.coordinator.machine import Machine
 from parallel_loop.coordinator.process import Process
 from parallel_loop.harness.containment import Containment
 from parallel_loop.harness.identity import boot_id
+from parallel_loop.harness.shortage import Lack
 from parallel_loop.harness.state import AgentDirectory, Heartbeat, StateDirectory
 from support.virtual.bodies import Body
 from support.virtual.world import Violation, World
@@ -173,6 +174,9 @@ class VirtualMachine(Machine):
 
     def find_out_containment(self, state: StateDirectory) -> Containment:
         return Containment(boot_id())
+
+    def find_lack(self, folders: Iterable[Path]) -> Lack | None:
+        return None  # looking for real would make a thread and two files at each turn
 
     def end_marked(self, state: StateDirectory, names: Collection[str]) -> None:
         self._world.effect()
