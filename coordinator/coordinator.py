@@ -22,22 +22,21 @@ from ..harness.pauses import RunBegun
 from ..harness.project import Project
 from ..harness.room import Complaint
 from ..harness.shortage import lack_of
-from ..queue.records import State
-from ..queue.survey import Survey
 from ..queue.watching import BellWatch
 from . import snapshot
 from .aggregate import failed_items
+from .comparing import compare, is_wanted
 from .control import Ending, Wanted, read_wanted, write_wanted
 from .crew import Crew
-from .lifecycle import Event, PlaceState, has_worker
+from .lifecycle import PlaceState
 from .lock import CoordinatorLock
 from .machine import Machine
-from .paused_work import PausedWork
 from .place import Place
 from .readiness import describe_readiness
 from .reloading import Reloading
 from .spare import SpareDescriptors
 from .status import StatusWriter
+from .work_left import WorkLeft
 
 _BREATH_SECONDS = 0.2  # after a turn that the machine hindered
 _LONG_BREATH_SECONDS = 1.0  # the same when the turn before was hindered as well
@@ -45,10 +44,7 @@ _BUSY_SECONDS = 0.2  # how soon a request is noticed while much happens; else at
 _SLACK_SECONDS = 0.4  # by so much a turn may come late, or last, without anybody calling it a gap
 _SHARE = 50  # looking at the queue and publishing take a fiftieth of the time at most: a large queue waits longer
 _LONGEST_SECONDS = 3.0  # but never so seldom that status.json counts as old
-_OVERLOOKED_SECONDS = 5.0  # an idle worker needs milliseconds to take what is ready
-_OVERLOOKED_WHILE_HELD_SECONDS = 60.0  # the same where it may wait for a paused program, or for room
 _STAGES: tuple[Ending, ...] = ("", "finish", "stop")
-_TO_DO: tuple[State, ...] = ("ready", "delayed", "working")
 
 
 class Display(Protocol):
@@ -86,14 +82,10 @@ class Coordinator:
         self._announced = True
         self._stuck: str | None = None
         self._crew = Crew(project, target, self._machine)
-        self._survey = Survey(project.queue)
-        self._counts = self._survey.counts()
-        self._paused_work = PausedWork(project, self._survey)
+        self._work = WorkLeft(project, self._machine)
         self._failed_before: set[str] = set()
-        self._status = StatusWriter(project, self._survey, display, self._reloading, self._machine)
-        self._heard = b""
+        self._status = StatusWriter(project, self._work.survey, display, self._reloading, self._machine)
         self._not_before = 0.0
-        self._busy_at = self._machine.monotonic()
         self._last_turn = self._machine.monotonic()
         self._complaint = Complaint(project, None, self._machine.monotonic)
         self._spare = SpareDescriptors()
@@ -130,8 +122,8 @@ class Coordinator:
         contained = self._machine.find_out_containment(self._project.state)
         with contextlib.suppress(OSError):
             PauseFile(self._project).change(RunBegun())
-        self._survey.refresh()
-        self._failed_before = failed_items(self._survey)
+        self._work.survey.refresh()
+        self._failed_before = failed_items(self._work.survey)
         self._status.begin(lock.holder, contained.describe())
 
     def _is_over(self) -> bool:
@@ -144,7 +136,7 @@ class Coordinator:
     def _exit_code(self) -> int:
         if self._ending == "stop":
             return 130
-        return 1 if self._stuck is not None or failed_items(self._survey) - self._failed_before else 0
+        return 1 if self._stuck is not None or failed_items(self._work.survey) - self._failed_before else 0
 
     def _leave(self) -> None:
         if self._crew.at_work:  # something went wrong here, which is to cost no item an attempt
@@ -152,7 +144,7 @@ class Coordinator:
                 write_wanted(self._project.state, msgspec.structs.replace(self._wanted, ending="stop"))
         self._crew.leave()
         with contextlib.suppress(OSError):
-            self._survey.refresh()
+            self._work.survey.refresh()
             self._status.end()
         self._project.state.record_event("ended")
 
@@ -167,16 +159,20 @@ class Coordinator:
         self._crew.note_turn(self._late_seconds(planned_seconds))  # whatever hinders the rest of this turn
         try:
             heard = self._project.queue.bell.heard()
-            rang = heard != self._heard
+            rang = heard != self._work.heard
             if rang:
                 self._read_wanted()
             self._reload()
             if self._crew.notice_deaths(ended):
-                self._heard, self._not_before = b"", 0.0  # whether work is left is decided on what the dead did last
+                self._trust_no_look()  # whether work is left is decided on what the dead did last
             self._crew.look_at_health()
             news = self._look_at_queue(heard)
             self._decide_ending()
-            self._compare()
+            compare(
+                *(self._crew, self._wanted, self._ending),
+                waits_for_landing=self._work.waits_for_landing,
+                now=self._machine.monotonic(),
+            )
             if news:
                 self._status.publish(self._crew, self._wanted, self._ending, news=rang)
                 if self._complaint.tell(self._status.lack):
@@ -188,14 +184,18 @@ class Coordinator:
         except OSError as error:  # no descriptors, no room: what was not done is found again by the next look
             self._be_hindered(error)
 
+    def _trust_no_look(self) -> None:
+        """Look at the queue again in the next turn, whatever was seen there before."""
+        self._work.forget()
+        self._not_before = 0.0
+
     def _be_hindered(self, error: OSError) -> None:
         """Say what is in the way, if that can be said, and wait a moment: what woke us may be there still."""
-        self._heard, self._not_before = b"", 0.0
+        self._trust_no_look()
         breath_seconds = _BREATH_SECONDS if self._complaint.lack is None else _LONG_BREATH_SECONDS
         self._complaint.tell(lack_of(error))
         with contextlib.suppress(OSError), self._spare.given_up():
-            self._survey.refresh()
-            self._counts = self._survey.counts()
+            self._work.look(b"")
             self._status.publish(self._crew, self._wanted, self._ending, news=False)
         self._machine.sleep(breath_seconds)
 
@@ -208,7 +208,7 @@ class Coordinator:
         moment = min(self._reloading.due, self._crew.next_look(paused=self._wanted.paused), self._notifier.due)
         if now < self._not_before:
             return max(0.0, min(moment, self._not_before, now + _BUSY_SECONDS) - now), ()
-        look_at = self._status.due if self._heard == self._project.queue.bell.heard() else now
+        look_at = now if self._work.has_news else self._status.due
         return watch.at_most(max(0.0, min(moment, look_at) - now)), watch.descriptors
 
     def _late_seconds(self, planned_seconds: float) -> float:
@@ -237,6 +237,8 @@ class Coordinator:
             return
         self._project = self._project.reconfigured(change.config)
         self._crew.reconfigure(self._project, workers=change.workers)
+        self._work.reconfigure(self._project)
+        self._status.reconfigure(self._project)
         if change.agents is not None:
             self._read_wanted()  # what was asked for a moment ago must not be lost
             self._wanted = msgspec.structs.replace(self._wanted, agents=change.agents)
@@ -244,33 +246,17 @@ class Coordinator:
 
     def _look_at_queue(self, heard: bytes) -> bool:
         """Read what is new in the queue when something is or may be; False when there was no reason, or no time."""
-        if self._machine.monotonic() < self._not_before or (heard == self._heard and not self._status.is_due()):
+        if self._machine.monotonic() < self._not_before or (heard == self._work.heard and not self._status.is_due()):
             return False
-        self._survey.refresh()
-        self._counts = self._survey.counts()
-        self._heard = heard
-        self._heal_what_is_overlooked()
+        self._work.look(heard)
+        self._work.heal_what_is_overlooked(self._crew, is_wanted=not (self._wanted.paused or self._ending))
         return True
-
-    def _heal_what_is_overlooked(self) -> None:
-        """Items that are ready while nobody works have lost their hint: who added them was killed before making it."""
-        now = self._machine.monotonic()
-        if not self._counts["ready"] or self._counts["working"] or self._wanted.paused or self._ending:
-            self._busy_at = now
-        elif now - self._busy_at > self._overlooked_seconds():
-            self._crew.heal()
-            self._busy_at = now
-
-    def _overlooked_seconds(self) -> float:
-        beats = (place.heartbeat() for place in self._crew.agents)
-        held = self._paused_work.is_there or any(beat is not None and beat.state == "held" for beat in beats)
-        return _OVERLOOKED_WHILE_HELD_SECONDS if held else _OVERLOOKED_SECONDS
 
     def _decide_ending(self) -> None:
         asked = max(self._signals.stage, _STAGES.index(self._wanted.ending))
         if asked == 0 and self._drain and self._ending == "":
-            self._stuck = self._why_stuck()
-            asked = int(self._stuck is not None or self._is_drained())
+            self._stuck = self._work.why_stuck(self._wanted_places(), self._crew.lander)
+            asked = int(self._stuck is not None or self._work.is_drained)
         if asked > _STAGES.index(self._ending):
             self._ending = _STAGES[asked]
             self._wanted = msgspec.structs.replace(self._wanted, ending=self._ending)
@@ -282,61 +268,16 @@ class Coordinator:
                 write_wanted(self._project.state, self._wanted)
                 self._announced = True
 
-    def _is_drained(self) -> bool:
-        """Nothing is left to do as of the last look, and nothing happened since."""
-        left = self._counts["landing"] or any(self._counts[state] for state in _TO_DO)
-        return not left and self._heard == self._project.queue.bell.heard()
-
-    def _why_stuck(self) -> str | None:
-        """Say why what is left cannot be done: what runs it is paused, or every place that could do it was given up."""
-        paused = self._paused_work.why_stuck()
-        if paused is not None:
-            return paused
-        wanted = [place.state for place in self._crew.agents if self._is_wanted(place)]
-        lander_failing = self._crew.lander.state is PlaceState.FAILING
-        if wanted and set(wanted) == {PlaceState.FAILING}:
-            stuck = lander_failing or not self._counts["landing"]
-        else:
-            stuck = lander_failing and self._counts["landing"] > 0 and not any(map(self._counts.get, _TO_DO))
-        return "every place that could do what is left was given up" if stuck else None
-
-    def _compare(self) -> None:
-        """Tell every place what is wanted of it."""
-        for number in range(1, self._wanted.agents + 1):
-            self._crew.place(f"agent-{number}")
-        for place in self._crew.agents:
-            # Started while paused, a worker would take an item before it could be told.
-            may_start = not self._wanted.paused or has_worker(place.state)
-            self._want(place, self._ending, wanted=self._is_wanted(place), may_start=may_start)
-        lander = self._crew.lander
-        handing_over = any(has_worker(place.state) for place in self._crew.agents)
-        owes = handing_over or self._counts["landing"] > 0 or not (lander.ended_well or has_worker(lander.state))
-        ending = "" if owes and self._ending == "finish" else self._ending
-        self._want(lander, ending, wanted=True, may_start=True)
+    def _wanted_places(self) -> list[Place]:
+        return [place for place in self._crew.agents if is_wanted(place, self._wanted)]
 
     def _tell_if_ready(self) -> None:
         """Say that we are up when that can be seen from outside, and something can be said of every worker."""
-        status = describe_readiness([place for place in self._crew.agents if self._is_wanted(place)])
+        status = describe_readiness(self._wanted_places())
         if status is not None:
             self._status.publish(self._crew, self._wanted, self._ending, news=True)
             if self._status.is_published:
                 self._notifier.ready(status)
-
-    def _is_wanted(self, place: Place) -> bool:
-        number = place.name.rpartition("-")[2]
-        return number.isdecimal() and int(number) <= self._wanted.agents
-
-    def _want(self, place: Place, ending: Ending, *, wanted: bool, may_start: bool) -> None:
-        if ending == "stop":
-            self._crew.happen(place, Event.STOP)
-        elif ending == "finish" or not wanted:
-            self._crew.happen(place, Event.UNWANTED)
-        elif not may_start:
-            return
-        elif place.state is PlaceState.WAITING and self._machine.monotonic() >= place.resume_at:
-            self._crew.happen(place, Event.PAUSE_OVER)
-        else:
-            self._crew.happen(place, Event.WANTED)
 
 
 def _agents_fixed_by(agents: int | None, project: Project) -> str:

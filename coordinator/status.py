@@ -66,6 +66,10 @@ class StatusWriter:
     def begin(self, holder: Holder, containment: str) -> None:
         self._holder, self._containment = holder, containment
 
+    def reconfigure(self, project: Project) -> None:
+        """Go by another configuration from now on."""
+        self._project = project
+
     def is_due(self) -> bool:
         return self._monotonic() >= self.due
 

@@ -43,7 +43,7 @@ def idle(project: Project) -> Iterator[tuple[Coordinator, BellWatch]]:
     """A coordinator that has just looked at everything, and has no process."""
     with (project.root.parent / "out").open("w") as out:
         coordinator = Coordinator(project, "main", agents=1, drain=False, display=Lines(project.state.events, out))
-        coordinator._heard = project.queue.bell.heard()
+        coordinator._work.heard = project.queue.bell.heard()
         coordinator._status.due = time.monotonic() + 3.0
         coordinator._crew._next_health = time.monotonic() + 5.0
         with coordinator._signals, closing(BellWatch(project.queue.bell)) as watch:

@@ -101,7 +101,7 @@ class Day:
         coordinator = Coordinator(
             project, "main", agents=None, drain=world.now >= self._end, display=Nobody(), machine=machine
         )
-        reloading, survey = coordinator._reloading, coordinator._survey
+        reloading, survey = coordinator._reloading, coordinator._work.survey
         coordinator._status = RareStatus(project, survey, Nobody(), reloading, machine)
         lock = CoordinatorLock(project.state.coordinator_lock, 1, 1.0, "boot")
         world.find_coordinator()

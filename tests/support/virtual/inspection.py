@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from parallel_loop.coordinator.comparing import is_wanted
 from parallel_loop.coordinator.coordinator import Coordinator
 from parallel_loop.coordinator.lifecycle import PlaceState, has_worker
 from parallel_loop.coordinator.place import Place
@@ -56,7 +57,7 @@ class Inspector:
 
     def _check_place(self, coordinator: Coordinator, place: Place, *, hindered: bool) -> None:
         state, now = place.state, self._world.now
-        wanted = place is coordinator._crew.lander or coordinator._is_wanted(place)
+        wanted = place is coordinator._crew.lander or is_wanted(place, coordinator._wanted)
         paused = coordinator._wanted.paused and place is not coordinator._crew.lander
         if (place.process is None) == has_worker(state):
             raise Violation(f"{place.name} is {state}, and its process is {place.process}")
@@ -129,4 +130,4 @@ class Inspector:
     def describe(self, coordinator: Coordinator) -> str:
         """Say how things stand."""
         places = ", ".join(f"{place.name} {place.state.value} ({place.note})" for place in coordinator._crew)
-        return f"{places}; wanted {coordinator._wanted}; queue {coordinator._counts}"
+        return f"{places}; wanted {coordinator._wanted}; queue {coordinator._work._counts}"
