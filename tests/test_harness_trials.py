@@ -17,9 +17,9 @@ from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.outcome import Evidence
 from parallel_loop.harness.pause_file import PauseFile
 from parallel_loop.harness.pauses import Event, Resumed, State, TrialBegun
-from parallel_loop.harness.tree import become_subreaper
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.runner import Run
+from parallel_loop.harness.tree import become_subreaper
 from parallel_loop.harness.trials import Trials
 from parallel_loop.queue.chain import Chain
 from parallel_loop.queue.markers import Owner
