@@ -41,13 +41,13 @@ def end_marked(state: Path, agents: Collection[str]) -> int:
     ended: set[tuple[int, str]] = set()
     refused: set[tuple[int, str]] = set()
     while time.monotonic() < start + STUCK_SECONDS:
-        found = [member for member in _marked(str(state), names) if member[:2] not in refused]
+        found = [member for member in _marked(str(state), names) if member.key not in refused]
         if not found:
             break
         keepers_at_work = any(is_keeper(member.pid) for member in found)
         if not keepers_at_work or time.monotonic() >= start + _KEEPER_SECONDS:
             refused |= kill(found)
-        ended.update(member[:2] for member in found)
+        ended.update(member.key for member in found)
         time.sleep(LOOK_SECONDS)
     return len(ended)
 
