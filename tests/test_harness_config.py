@@ -221,7 +221,7 @@ def test_the_environment_counts_more_than_the_file(
     assert load(root, "parallel_mode: false", PARALLEL_MODE="1").parallel_mode
 
 
-@pytest.mark.parametrize("value", ["0", "65", "-1", "3.0", "many", "٣", "9" * 5000])
+@pytest.mark.parametrize("value", ["0", "129", "-1", "3.0", "many", "٣", "9" * 5000])
 def test_an_impossible_number_of_agents_in_the_environment_is_refused(root: Path, value: str) -> None:
     problem = problem_of(root, "", PARALLEL_AGENTS=value)
     assert problem.startswith("PARALLEL_AGENTS: must be a whole number from 1 to 128, not '")
