@@ -170,6 +170,9 @@ class Keeper:
         memory_bytes = self._memory_bytes(members, rss_bytes)
         limits, now = self._limits, time.monotonic()
         self._ask_group()
+        if memory_bytes > limits.memory_bytes > 0:  # what forks between two looks at it counts twice: look again
+            members = tree.below(os.getpid())
+            memory_bytes = min(memory_bytes, self._memory_bytes(members, sum(one.rss_bytes for one in members)))
         if limits.memory_bytes and memory_bytes > limits.memory_bytes:
             self._tell_over("memory", memory_bytes)
         elif limits.processes and len(members) > limits.processes:
@@ -196,8 +199,12 @@ class Keeper:
     def _memory_bytes(self, members: list[tree.Member], rss_bytes: int) -> int:
         if not self._limits.memory_bytes or rss_bytes < _DOUBTFUL * self._limits.memory_bytes:
             return rss_bytes
-        fair = (tree.shared_fairly_bytes(member.pid) for member in members)
-        return sum(own if own is not None else member.rss_bytes for own, member in zip(fair, members, strict=True))
+        return sum(tree.shared_fairly_bytes(member.pid) or self._rss_bytes(member) for member in members)
+
+    def _rss_bytes(self, member: tree.Member) -> int:
+        """Return the memory of one of which nothing better is known: none if it has ended meanwhile."""
+        now = tree.look_at(member.pid)
+        return now.rss_bytes if now is not None else 0
 
     def _tell_over(self, limit: str, amount: int) -> None:
         if not self._over:

@@ -581,6 +581,7 @@ def test_worktrees_removed_between_items_are_made_again(tmp_path: Path) -> None:
         eventually(lambda: states(project) == {"one": "done"}, PATIENCE_SECONDS)
 
 
+@pytest.mark.large
 def test_a_worker_that_cannot_hear_the_order_to_stop_is_killed(tmp_path: Path) -> None:
     project = make_project(tmp_path / "r")
     add(project, "long", "sleep 1000")

@@ -103,10 +103,11 @@ def test_a_keeper_that_is_killed_leaves_all_to_the_worker(bench: Bench) -> None:
 
 def test_a_keeper_that_does_not_answer_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "UNHEARD_SECONDS", 0.1)
-    bounds = Bounds(worktree_bytes=1)
-    monkeypatch.setattr("parallel_loop.harness.watch._FIRST_SECONDS", 0.0)
-    ended = bench.shell("echo x > x; kill -STOP $PPID; sleep 600", bounds=bounds)
-    assert ended.ended == "over-limit"
+    command = "kill -STOP $PPID; touch up; sleep 600"
+    job = Job(("/bin/sh", "-c", command), bench.folder, bench.environ, bench.log, 60.0)
+    ended = run(job, Orders(), lambda _watch: not (bench.folder / "up").exists())
+    assert ended.ended == "fenced"
+    assert bench.mark.living() == []
 
 
 def test_who_asks_the_keeper_to_end_asks_for_the_end_of_the_command(bench: Bench) -> None:

@@ -80,6 +80,8 @@ def test_every_operation_survives_a_kill_at_every_step_and_a_kill_of_its_recover
 NOT_KILLED = {
     "atomic.append_line:open": "nothing in the queue appends lines",
     "atomic.append_line:write": "nothing in the queue appends lines",
+    "atomic._make_blank:pwrite": "nothing in the queue appends lines",
+    "atomic.replace_or_overwrite:pwrite": "nothing in the queue is written over",
     "probe.examine:mkdir": "only `doctor` tries this, outside of the queue",
     "probe.try_names:touch": "only `doctor` tries this, outside of the queue",
 }
@@ -141,5 +143,11 @@ DRAIN = partial(run_drain, items=80)
 )
 def test_a_planted_fault_is_found_by_the_contention_harness(tmp_path, monkeypatch, harness, taker, problem) -> None:
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    result = harness(tmp_path, claimers=4, seed=1, taker=f"support.faults:{taker}")
-    assert any(re.search(problem, violation.problem) for violation in result.violations), result.violations
+    found = []
+    for seed in range(1, 5):  # real processes on a real machine: none of them need meet the others in time
+        (tmp_path / str(seed)).mkdir()
+        result = harness(tmp_path / str(seed), claimers=4, seed=seed, taker=f"support.faults:{taker}")
+        found += [violation.problem for violation in result.violations]
+        if any(re.search(problem, one) for one in found):
+            return
+    raise AssertionError(found)
