@@ -484,14 +484,14 @@ import sys
 from parallel_loop.coordinator import cli, coordinator
 from parallel_loop.harness.project import Project
 
-compare = coordinator.Coordinator._compare
+compare = coordinator.compare
 
-def fail_when_an_item_is_worked_on(self):
-    compare(self)
-    if any(beat and beat.state == "working" for beat in (place.heartbeat() for place in self._crew.agents)):
+def fail_when_an_item_is_worked_on(crew, *wanted, **more):
+    compare(crew, *wanted, **more)
+    if any(beat and beat.state == "working" for beat in (place.heartbeat() for place in crew.agents)):
         raise RuntimeError("a fault of ours")
 
-coordinator.Coordinator._compare = fail_when_an_item_is_worked_on
+coordinator.compare = fail_when_an_item_is_worked_on
 sys.exit(cli.main(["run", *sys.argv[1:]]))
 """
 
