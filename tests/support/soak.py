@@ -83,6 +83,7 @@ class Soak:
         self.judge = Judge(self.ground, plan.orphan_seconds, plan.strict)
         self.gauges = Gauges()
         self.hits: Counter[str] = Counter()
+        self._told = 0
         self.ends: dict[str, int] = {}
         self._survey = Survey(self.ground.project.queue)
         self._restart_at: float | None = None
@@ -290,6 +291,9 @@ class Soak:
             f" {counts['done']:5} landed {counts['failed']:3} failed {len(self.judge.violations):2} wrong"
             f"  coordinator {now or 'is dead'}  trees ended after {self.judge.describe_ends()}",
         )
+        for violation in self.judge.violations[self._told :]:
+            tell(f"  wrong: {violation}")
+        self._told = len(self.judge.violations)
 
     def report(self) -> str:
         """Say what happened, in a screen."""
