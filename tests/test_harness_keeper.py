@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parallel_loop.harness import runner, tree
-from parallel_loop.harness.bounds import UNBOUNDED, Bounds, bounds_of, processors_for
+from parallel_loop.harness import runner
+from parallel_loop.harness.bounds import Bounds, bounds_of, processors_for
 from parallel_loop.harness.config import load_config
-from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.runner import Job, Run, run
 from parallel_loop.queue.records import Item
-from support.harness import Mark, program, spare_others
+from support.harness import Bench, bench_in, program
 from support.keeping import start_holder
 from support.waiting import eventually
 
@@ -33,36 +30,10 @@ MISBEHAVIOURS = {
 }
 
 
-class Bench:
-    """Runs one command after the other in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.mark = Mark()
-        self.log = folder / "log"
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"]} | self.mark.environ
-
-    def run(self, *argv: str, bounds: Bounds = UNBOUNDED, **options: object) -> Run:
-        job = Job(argv, self.folder, self.environ, self.log, 60.0, bounds=bounds, **options)
-        ended = run(job, Orders(), lambda _watch: True)
-        assert self.mark.living() == []
-        return ended
-
-    def shell(self, command: str, **options: object) -> Run:
-        return self.run("/bin/sh", "-c", command, **options)
-
-
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    tree.become_subreaper()
-    spare_others(monkeypatch)
-    bench = Bench(tmp_path)
-    yield bench
-    for pid in bench.mark.living():
-        os.kill(pid, signal.SIGKILL)
+    with bench_in(tmp_path, monkeypatch) as bench:
+        yield bench
 
 
 # --- the end of the worker ------------------------------------------------------------------------------------------
@@ -104,10 +75,7 @@ def test_a_keeper_that_is_killed_leaves_all_to_the_worker(bench: Bench) -> None:
 def test_a_keeper_that_does_not_answer_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "UNHEARD_SECONDS", 0.1)
     command = "kill -STOP $PPID; touch up; sleep 600"
-    job = Job(("/bin/sh", "-c", command), bench.folder, bench.environ, bench.log, 60.0)
-    ended = run(job, Orders(), lambda _watch: not (bench.folder / "up").exists())
-    assert ended.ended == "fenced"
-    assert bench.mark.living() == []
+    assert bench.shell(command, pulse=lambda: not (bench.folder / "up").exists()).ended == "fenced"
 
 
 def test_who_asks_the_keeper_to_end_asks_for_the_end_of_the_command(bench: Bench) -> None:

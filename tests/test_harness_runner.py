@@ -15,43 +15,15 @@ import pytest
 
 from parallel_loop.harness import logs, runner
 from parallel_loop.harness.logs import bound_log, output_tail, plain
-from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.runner import Job, Run, run
-from parallel_loop.harness.tree import become_subreaper
-from support.harness import Mark, program, spare_others
+from parallel_loop.harness.runner import Job, run
+from support.harness import Bench, bench_in, program
 from support.waiting import eventually
-
-
-class Bench:
-    """Runs one job after the other in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.mark = Mark()
-        self.log = folder / "log"
-        self.orders = Orders()
-
-    def job(self, *argv: str, timeout_seconds: float = 60.0, stdin: Path | None = None) -> Job:
-        environ = {"PATH": os.environ["PATH"]} | self.mark.environ
-        return Job(argv, self.folder, environ, self.log, timeout_seconds, stdin)
-
-    def run(self, *argv: str, pulse: Callable[[], bool] = lambda: True, **options: object) -> Run:
-        ended = run(self.job(*argv, **options), self.orders, lambda _watch: pulse())
-        assert self.mark.living() == []
-        return ended
-
-    def shell(self, command: str, **options: object) -> Run:
-        return self.run("/bin/sh", "-c", command, **options)
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    become_subreaper()
-    spare_others(monkeypatch)
-    bench = Bench(tmp_path)
-    yield bench
-    for pid in bench.mark.living():
-        os.kill(pid, signal.SIGKILL)
+    with bench_in(tmp_path, monkeypatch) as bench:
+        yield bench
 
 
 def test_the_exit_code_is_told(bench: Bench) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,6 +78,42 @@ def start_worker(root: Path, name: str, environ: Mapping[str, str]) -> subproces
         stderr=subprocess.PIPE,
         bufsize=0,
     )
+
+
+class Bench:
+    """Runs one command after the other in a folder of its own, as an attempt does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mark = Mark()
+        self.log = folder / "log"
+        self.orders = Orders()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"]} | self.mark.environ
+
+    def job(self, *argv: str, timeout_seconds: float = 60.0, **options: object) -> runner.Job:
+        return runner.Job(argv, self.folder, self.environ, self.log, timeout_seconds, **options)
+
+    def run(self, *argv: str, pulse: Callable[[], bool] = lambda: True, **options: object) -> runner.Run:
+        ended = runner.run(self.job(*argv, **options), self.orders, lambda _watch: pulse())
+        assert self.mark.living() == [], ended
+        return ended
+
+    def shell(self, command: str, **options: object) -> runner.Run:
+        return self.run("/bin/sh", "-c", command, **options)
+
+
+@contextmanager
+def bench_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A bench, of which nothing is left running."""
+    tree.become_subreaper()
+    spare_others(monkeypatch)
+    bench = Bench(folder)
+    yield bench
+    for pid in bench.mark.living():
+        os.kill(pid, signal.SIGKILL)
 
 
 @dataclass
