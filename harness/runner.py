@@ -155,7 +155,7 @@ def _problem(job: Job, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError) and os.fspath(error.filename) == name:
         if "/" in name:
             return f"{name} does not exist, or the interpreter that its first line names does not"
-        return f"{name} is not on PATH ({job.environ.get('PATH', '')})"
+        return f"{name} is not on PATH"
     return f"{error.strerror}: {error.filename or name}"
 
 

@@ -8,6 +8,7 @@ import click
 
 from ...harness.pause_file import PauseFile
 from ...harness.pauses import Resumed
+from ...harness.identity import Identity, is_alive
 from ...harness.project import Project
 from ...harness.settings import MAX_AGENTS
 from ...harness.wording import shown
@@ -104,8 +105,9 @@ def scale(caller: Caller, agents: int) -> None:
 
 def wait_for_end(project: Project, holder: Holder) -> None:
     """Return when this coordinator has ended, however long that takes."""
+    process = Identity(holder.pid, holder.process_start, holder.boot)
     while True:
         found = read_holder(project.state.coordinator_lock)
-        if found is None or found.pid != holder.pid:
+        if (found is None or found.pid != holder.pid) and not is_alive(process):
             return
         time.sleep(_LOOK_SECONDS)
