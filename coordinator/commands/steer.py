@@ -6,9 +6,9 @@ import time
 
 import click
 
+from ...harness.identity import Identity, is_alive
 from ...harness.pause_file import PauseFile
 from ...harness.pauses import Resumed
-from ...harness.identity import Identity, is_alive
 from ...harness.project import Project
 from ...harness.settings import MAX_AGENTS
 from ...harness.wording import shown
