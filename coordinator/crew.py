@@ -106,14 +106,18 @@ class Crew:
             self._tell_taken_back(entry)
 
     def _adopt(self, name: str) -> bool:
-        """Watch the process that outlived an earlier coordinator, if there is one. It finishes by itself."""
-        process = self._machine.find(self._project.state.agent(name))
+        """Watch the process that outlived an earlier coordinator, if there is one. It finishes by itself.
+
+        Only one that holds the place's lock: the heartbeat in a copy of a repository names a process of the original.
+        """
+        state = self._project.state
+        process = self._machine.find(state.agent(name)) if self._machine.is_place_taken(state, name) else None
         if process is None:
             return False
         place = self.place(name)
         place.fill(process)
         place.state = PlaceState.FINISHING
-        self._project.state.record_event("adopted", agent=place.name, pid=process.pid)
+        state.record_event("adopted", agent=place.name, pid=process.pid)
         return True
 
     def leave(self) -> None:

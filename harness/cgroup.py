@@ -138,6 +138,11 @@ def _has_mark(path: str, name: str) -> bool:
         return False
 
 
+def base_name(state: str) -> str:
+    """Return what the folder for the groups of `state` is called."""
+    return f"parallel-loop-{zlib.crc32(os.fsencode(state)):08x}"
+
+
 def open_base(state: str) -> str | None:
     """Make the folder for the groups of `state` below our own group and return it; None where we may not.
 
@@ -146,7 +151,7 @@ def open_base(state: str) -> str | None:
     group = own_group()
     if group is None or not is_delegated(group):
         return None
-    base = f"{group}/parallel-loop-{zlib.crc32(os.fsencode(state)):08x}"
+    base = f"{group}/{base_name(state)}"
     try:
         os.makedirs(base, exist_ok=True)  # noqa: PTH103
         if not os.path.exists(f"{base}/cgroup.kill"):  # noqa: PTH110

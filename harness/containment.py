@@ -57,9 +57,15 @@ def what_there_is() -> Containment:
 
 
 def read_containment(state: StateDirectory) -> Containment | None:
-    """Return what the last coordinator found out, None when that was before the machine was started."""
+    """Return what the last coordinator found out, None when that was before the machine was started.
+
+    None, too, where the groups are not those of this directory: it may be a copy, or have been moved.
+    """
     found = read_record(state.containment, Containment)
-    return found if found is not None and found.boot == boot_id() else None
+    if found is None or found.boot != boot_id():
+        return None
+    is_ours = not found.base or found.base.rpartition("/")[2] == cgroup.base_name(str(state.root))
+    return found if is_ours else None
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ def footprint(worktree: Path) -> Footprint:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
     for name in _GIT_FILES:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # a program may have written anything there
             newest = max(newest, (_git_dir(worktree) / name).stat().st_mtime_ns)
     return Footprint(total, entries, newest)
 

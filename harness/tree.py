@@ -145,8 +145,10 @@ class Ending:
         found = [member for member in self._alive() if member.key not in self._refused]
         now = time.monotonic()
         self.left = len(found) + len(self._refused)
-        if not found or now >= self._deadline + STUCK_SECONDS:
+        if now >= self._deadline + STUCK_SECONDS:
             return True
+        if not found:
+            return not self._has_children()
         if now >= self._deadline:
             self._refused |= kill(found)
         else:
@@ -155,9 +157,12 @@ class Ending:
         return False
 
     def _alive(self) -> list[Member]:
-        """What has ended is reaped twice: who forks and ends at once is found by its successor, our child by then."""
         reap_ended(self._keep, self._reaped)
         return below(os.getpid(), self._keep)
+
+    def _has_children(self) -> bool:
+        """Whether a child is left that was not found alive: who forks and ends meanwhile leaves us another."""
+        return bool(children(os.getpid()) - self._keep - {pid for pid, _ in self._refused})
 
 
 def reap_ended(keep: Collection[int], reaped: Callable[[int, int], object]) -> None:
@@ -180,8 +185,8 @@ def kill(members: list[Member]) -> set[tuple[int, str]]:
     own_group = os.getpgrp()
     for member in members:
         with contextlib.suppress(OSError):
-            group = os.getpgid(member.pid)
-            if group != own_group and look_at(member.pid) is not None:
+            group, now = os.getpgid(member.pid), look_at(member.pid)
+            if group != own_group and now is not None and now.key == member.key:
                 os.killpg(group, signal.SIGKILL)
     _send_all(members, signal.SIGSTOP)
     return _send_all(members, signal.SIGKILL)

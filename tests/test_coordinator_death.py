@@ -6,12 +6,15 @@ import os
 import signal
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from parallel_loop.harness import runner
+from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
+from parallel_loop.harness.state import Heartbeat
 from parallel_loop.queue.records import Record
 from support.harness import spare_others
 from support.runs import (
@@ -203,6 +206,20 @@ def test_the_next_one_adopts_the_living_hears_of_the_dead_and_starts_no_second_c
     adopted = {event["pid"] for event in happened(project, "adopted")}
     assert workers[2].pid in adopted
     assert not adopted & {workers[0].pid, workers[1].pid}
+
+
+def test_in_a_copy_the_workers_of_the_original_are_left_alone(tmp_path: Path) -> None:
+    """The heartbeat that was copied names a process that lives; the lock of the place is another file, and free."""
+    project = make_project(tmp_path / "r")
+    agent = project.state.agent("agent-1")
+    agent.create()
+    agent.lock.touch()
+    me = own_identity()
+    beat = Heartbeat(agent="agent-1", pid=me.pid, process_start=me.process_start, boot=me.boot, at="", beat=1.0)
+    agent.heartbeat.write_bytes(msgspec.json.encode(beat))
+    with running(project, "--drain") as run:
+        assert run.wait() == 0, run.output
+    assert happened(project, "adopted") == []
 
 
 def alive(process: psutil.Process) -> bool:

@@ -104,6 +104,12 @@ def test_of_a_long_log_the_last_twenty_lines_are_kept(place: Place) -> None:
     assert place.last_lines == (), "another chance"
 
 
+def test_a_pipe_in_place_of_the_log_is_not_waited_for(place: Place) -> None:
+    os.mkfifo(place.directory.worker_log)
+    with pytest.raises(FileExistsError):
+        start(place, "silent")
+
+
 def test_a_log_that_is_gone_has_no_last_words(place: Place) -> None:
     assert place.last_words() == ""
 

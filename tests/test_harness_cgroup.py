@@ -103,6 +103,19 @@ def test_groups_of_another_boot_are_nobodys(state: StateDirectory, base: Path) -
     group.remove()
 
 
+def test_groups_of_the_original_are_not_those_of_a_copy(state: StateDirectory, base: Path, tmp_path: Path) -> None:
+    copy = StateDirectory(tmp_path / "copy")
+    copy.create()
+    copy.containment.write_bytes(state.containment.read_bytes())
+    group = Cgroup.make(f"{base}/agent-1.1.0", memory_bytes=0, processes=0, cores=0)
+    assert group is not None
+    end_groups(copy, {"agent-1"})
+    assert Path(group.path).exists()
+    with held(copy, copy.agent("agent-1"), Bounds()) as bounds:
+        assert bounds.group == ""
+    group.remove()
+
+
 def test_what_the_kernel_enforced_is_told(tmp_path: Path) -> None:
     group = Cgroup(str(tmp_path))
     assert group.excess() is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from parallel_loop.harness.diagnose import Attendance, Observation, Patience, Verdict, Work, diagnose
+from parallel_loop.harness.footprint import footprint
 
 PATIENCE = Patience(silent_seconds=10.0, no_progress_seconds=1200.0)
 
@@ -78,3 +81,9 @@ def test_a_monitor_that_is_always_late_needs_no_more_memory_for_it() -> None:
     for now in range(5000):
         attendance.note_turn(float(now), 1.0)
     assert attendance.missed_since(0.0) == 1000.0
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"gitdir: \0"])
+def test_whatever_a_program_wrote_into_dot_git_is_no_matter(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / ".git").write_bytes(text)
+    assert footprint(tmp_path).entries == 1

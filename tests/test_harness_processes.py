@@ -213,6 +213,32 @@ def test_nobody_is_signalled_who_got_the_number_of_one_that_ended(mark: Mark) ->
     assert tree.send(member, signal.SIGKILL), "nobody is left to signal"
 
 
+def test_no_group_is_signalled_of_who_got_the_number_of_one_that_ended(mark: Mark) -> None:
+    child = start(mark)
+    eventually(lambda: mark.living() == [child.pid])
+    assert tree.kill([tree.Member(child.pid, "1")]) == set()
+    assert mark.living() == [child.pid]
+    child.kill()
+    child.wait()
+
+
+def test_the_end_has_not_come_while_one_that_was_looked_at_has_left_a_successor(
+    mark: Mark, others: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It forked and ended between the list of our children and the look at it; what it forked is our child by then."""
+    child = start(mark)
+    eventually(lambda: mark.living() == [child.pid])
+    first = tree.Ending(others)
+    first.hurry(0.0)
+    monkeypatch.setattr(tree, "below", lambda pid, keep=(): [])
+    assert not first.step()
+    monkeypatch.setattr(tree, "below", below)
+    while not first.step():
+        pass
+    assert mark.living() == []
+    child.wait()
+
+
 def test_only_the_marked_are_ended_and_what_is_below_them(mark: Mark, tmp_path: Path) -> None:
     state = tmp_path / "a 'state'\nwith ü"
     mine = {MARK_STATE: str(state)}
