@@ -21,7 +21,7 @@ from parallel_loop.coordinator.notify import Notifier
 from parallel_loop.coordinator.paused_work import PausedWork
 from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness.accepted import write_accepted
-from parallel_loop.harness.containment import end_groups, find_out
+from parallel_loop.harness.containment import end_groups, find_out, let_go
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.pause_file import PauseFile
@@ -90,6 +90,7 @@ def run_alone(
             return 130
         return 1 if stuck or failed_items(survey) - failed_before else 0
     finally:
+        let_go(project.state)
         tell()
         lock.close()
 

@@ -143,6 +143,7 @@ class Coordinator:
             with contextlib.suppress(OSError):
                 write_wanted(self._project.state, msgspec.structs.replace(self._wanted, ending="stop"))
         self._crew.leave()
+        self._machine.let_go_of_groups(self._project.state)
         with contextlib.suppress(OSError):
             self._work.survey.refresh()
             self._status.end()

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..harness.child import PlaceTaken, hold_for_life
-from ..harness.containment import Containment, end_groups, find_out
+from ..harness.containment import Containment, end_groups, find_out, let_go
 from ..harness.processes import end_marked
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import AgentDirectory, Heartbeat, StateDirectory, living_worker, read_heartbeat
@@ -83,6 +83,10 @@ class Machine:
     def end_groups(self, state: StateDirectory, owners: Collection[str]) -> None:
         """End what runs in the control groups of `owners`, see containment.py."""
         end_groups(state, owners)
+
+    def let_go_of_groups(self, state: StateDirectory) -> None:
+        """Remove what was made to hold the groups, if nothing runs in any."""
+        let_go(state)
 
     def find_out_containment(self, state: StateDirectory) -> Containment:
         """Find out what can hold processes together here, and write it down for the workers."""

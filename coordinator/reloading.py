@@ -68,7 +68,7 @@ class Reloading:
             yield Attention(item=None, why=why, next="parallel-loop doctor")
         if self._left_out:
             why = f"{self._needs_restart()}; all else in {CONFIG_NAME} is in force"
-            yield Attention(item=None, why=why, next="parallel-loop stop --wait; parallel-loop run")
+            yield Attention(item=None, why=why, next="parallel-loop restart")
 
     def look(self, now: float, *, at_once: bool = False) -> Change | None:
         """Return what comes into force now, None when nothing does. Raises OSError, and is to be called again then.

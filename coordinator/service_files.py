@@ -138,7 +138,7 @@ RestartSec=5
 SuccessExitStatus={ended}
 RestartPreventExitStatus={not_mended}
 # Stopping lets the work in hand finish, for at most so long; `parallel-loop stop --now` ends it at once. Only the
-# coordinator is asked (mixed): it tells the workers. What is left when it has ended is killed.
+# coordinator is asked, and leaves nothing running. When it is killed, its workers finish what they have and end.
 KillMode=process
 TimeoutStopSec={stop_seconds}
 # The coordinator gives every attempt a group of its own; one that uses up its memory must not take the others along.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _PUBLISH_SECONDS = 1.0
 _IDLE_SECONDS = 3.0  # the same while nobody works; not so seldom that status.json counts as old
 _USAGE_SECONDS = 10.0
+_LEAST_CPU_SECONDS = 1.0
 _AT_REST = {"idle", "held"}  # what a worker says that runs no program
 _HEALTH: dict[PlaceState, snapshot.Health] = {
     PlaceState.FINISHING: "finishing",
@@ -61,7 +62,8 @@ class StatusWriter:
         self._usage_due = 0.0
         self._rss_bytes: int | None = None
         self._cpu_percent: float | None = None
-        self._cpu_mark = (self._started, 0.0)
+        own = look_at(os.getpid())
+        self._cpu_mark = (self._started, own.cpu_seconds if own is not None else 0.0)
 
     def begin(self, holder: Holder, containment: str) -> None:
         self._holder, self._containment = holder, containment
@@ -140,4 +142,8 @@ class StatusWriter:
         self._rss_bytes = own.rss_bytes
         since, before = self._cpu_mark
         self._cpu_mark = (now, own.cpu_seconds)
+        if now - since < _LEAST_CPU_SECONDS:  # over a shorter time it says nothing
+            self._cpu_mark = (since, before)
+            self._usage_due = since + _LEAST_CPU_SECONDS
+            return
         self._cpu_percent = round(100 * max(0.0, own.cpu_seconds - before) / max(0.001, now - since), 1)

@@ -66,17 +66,14 @@ class Cgroup:
         """End what is in it and remove it; False when something does not end."""
         self.kill()
         deadline = time.monotonic() + _EMPTY_SECONDS
-        while True:
-            try:
-                os.rmdir(self.path)  # noqa: PTH106
-            except FileNotFoundError:
-                return True
-            except OSError:
-                if time.monotonic() > deadline:
-                    return False
-                time.sleep(_LOOK_SECONDS)
-            else:
-                return True
+        while os.path.exists(self.path):  # noqa: PTH110
+            for folder, _, _ in os.walk(self.path, topdown=False):  # what ran there may have made groups of its own
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)  # noqa: PTH106
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
 
     def _number(self, name: str, key: str = "") -> int | None:
         try:
@@ -176,6 +173,12 @@ def controllers_of(base: str) -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple(name for name in CONTROLLERS if name in given)
+
+
+def close_base(base: str) -> None:
+    """Remove the folder of the groups, if nothing is in it any more."""
+    with contextlib.suppress(OSError):
+        os.rmdir(base)  # noqa: PTH106
 
 
 def groups_below(base: str) -> list[Cgroup]:

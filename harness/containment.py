@@ -89,6 +89,13 @@ def held(state: StateDirectory, agent: AgentDirectory, bounds: Bounds) -> Iterat
         group.remove()
 
 
+def let_go(state: StateDirectory) -> None:
+    """Remove the folder of the groups when a run is over and nothing runs in any."""
+    found = read_containment(state)
+    if found is not None and found.base:
+        cgroup.close_base(found.base)
+
+
 def end_groups(state: StateDirectory, owners: Collection[str]) -> None:
     """End and remove the groups that `owners` left behind, whatever runs there.
 

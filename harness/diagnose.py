@@ -13,7 +13,8 @@ from typing import Literal
 Verdict = Literal["starting", "well", "busy-silent", "silent", "looping", "over-limit", "dead", "failing"]
 
 QUIET_SECONDS = 60.0  # without output, from which on a program is told from one that talks
-_LEAST_REPEATED_LINES = 500  # of output with nothing new: a test suite that prints the same dots is no loop
+# Of output with nothing new, within `no_progress`: who says now and then that it waits is no loop.
+_LEAST_REPEATED_LINES, _REPEATED_LINES_A_SECOND = 10, 500 / 1200
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def judge_work(work: Work, patience: Patience) -> Verdict:
         return "well"
     if min(work.output_age_seconds, work.cpu_age_seconds, work.change_age_seconds) > longest:
         return "silent"
-    says_the_same = work.news_age_seconds > longest and work.repeated_lines >= _LEAST_REPEATED_LINES
+    enough = max(_LEAST_REPEATED_LINES, longest * _REPEATED_LINES_A_SECOND)
+    says_the_same = work.news_age_seconds > longest and work.repeated_lines >= enough
     if says_the_same and work.change_age_seconds > longest:
         return "looping"
     return "busy-silent" if work.output_age_seconds > QUIET_SECONDS else "well"

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from ..queue import atomic
+
 _GIT_FILES = ("HEAD", "index", "logs/HEAD")  # a commit changes these, and no file that is checked out
 
 
@@ -36,10 +38,11 @@ def footprint(worktree: Path) -> Footprint:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
     for name in _GIT_FILES:
-        with contextlib.suppress(OSError, ValueError):  # a program may have written anything there
+        with contextlib.suppress(OSError, ValueError, atomic.Unreadable):  # a program may have written anything there
             newest = max(newest, (_git_dir(worktree) / name).stat().st_mtime_ns)
     return Footprint(total, entries, newest)
 
 
 def _git_dir(worktree: Path) -> Path:
-    return Path((worktree / ".git").read_text().removeprefix("gitdir:").strip())
+    """Raises OSError, ValueError, Unreadable."""
+    return Path((atomic.read_file(worktree / ".git") or b"").decode().removeprefix("gitdir:").strip())

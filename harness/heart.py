@@ -23,6 +23,7 @@ from .tree import look_at
 from .watch import Watch
 
 _log = logging.getLogger(__name__)
+_LEAST_CPU_SECONDS = 1.0
 _LONGEST_SECONDS = 1800.0  # three times what one git command may take; what takes longer hangs
 
 
@@ -55,7 +56,8 @@ class Heart:
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._seen: Seen | None = None
-        self._cpu_mark = (monotonic(), 0.0)
+        own = look_at(os.getpid())
+        self._cpu_mark = (monotonic(), own.cpu_seconds if own is not None else 0.0)
         self._beat = Heartbeat(
             agent=agent.name,
             pid=identity.pid,
@@ -170,8 +172,10 @@ class Heart:
             return {}
         cpu_seconds = own.cpu_seconds + (seen.cpu_seconds if seen else 0.0)
         since, before = self._cpu_mark
-        self._cpu_mark = (now, cpu_seconds)
-        percent = round(100 * max(0.0, cpu_seconds - before) / (now - since), 1) if now > since else None
+        percent = self._beat.cpu_percent
+        if now - since >= _LEAST_CPU_SECONDS:  # over a shorter time it says nothing
+            self._cpu_mark = (now, cpu_seconds)
+            percent = round(100 * max(0.0, cpu_seconds - before) / (now - since), 1)
         return {
             "rss_bytes": own.rss_bytes + (seen.memory_bytes if seen else 0),
             "cpu_percent": percent,

@@ -8,8 +8,8 @@ Assumes: Linux (see tree.py); that it is not killed itself. If it is, the worker
 becomes its own; and if both are, the coordinator does. Only all three at once leave something behind.
 
 Run as a script without site-packages. Its standard streams, environment and directory are those of the command. The
-worker holds the other end of the life-line, on which it may say `end SECONDS`; the keeper writes lines: `started`, or
-`failed ERRNO`; `usage BYTES CPU-SECONDS PROCESSES`; `over LIMIT AMOUNT`; `exit CODE`; at last `gone LEFT`.
+worker holds the other end of a connection, the life-line, on which it may say `end SECONDS`; the keeper says `started`,
+or `failed ERRNO`; `usage BYTES CPU-SECONDS PROCESSES`; `over LIMIT AMOUNT`; `exit CODE`; at last `gone LEFT`.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ class Limits:
 class Keeper:
     """Keeps one command."""
 
-    def __init__(self, life: int, report: int, limits: Limits, group: str) -> None:
-        self._life, self._report, self._limits = life, report, limits
+    def __init__(self, wire: int, limits: Limits, group: str) -> None:
+        self._wire, self._limits = wire, limits
+        self._is_alone = False
         self._group = cgroup.Cgroup(group) if group else None
         self._program = 0
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -58,9 +59,8 @@ class Keeper:
         self._over = False
         self._ending: tree.Ending = tree.Ending(reaped=self._note_end)
         self._is_ending = False
-        os.set_blocking(life, False)
-        for descriptor in (life, report):
-            os.set_inheritable(descriptor, False)
+        os.set_blocking(wire, False)
+        os.set_inheritable(wire, False)
 
     def run(self, argv: list[str]) -> None:
         """Start the command, keep it, end what is left."""
@@ -129,12 +129,12 @@ class Keeper:
 
     def _turn(self) -> None:
         seconds = tree.LOOK_SECONDS if self._is_ending else max(0.0, self._look_at - time.monotonic())
-        ready, _, _ = select.select([self._wake, *([self._life] if self._life >= 0 else [])], (), (), seconds)
+        ready, _, _ = select.select([self._wake, *([] if self._is_alone else [self._wire])], (), (), seconds)
         if self._wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
             tree.reap_ended((), self._note_end)
-        if self._life in ready:
+        if self._wire in ready:
             self._obey()
         if not self._is_ending and time.monotonic() >= self._look_at:
             self._look()
@@ -148,11 +148,14 @@ class Keeper:
 
     def _obey(self) -> None:
         """Do what the worker says; when there is no worker any more, nobody wants this to go on."""
-        data = os.read(self._life, 4096)
+        try:
+            data = os.read(self._wire, 4096)
+        except ConnectionError:
+            data = b""
         for line in data.decode().splitlines():
             self._end(float(line.removeprefix("end ")))
         if not data:
-            self._life = -1
+            self._is_alone = True
             self._end(0.0)
 
     def _end(self, grace_seconds: float) -> None:
@@ -214,16 +217,16 @@ class Keeper:
 
     def _tell(self, line: str) -> None:
         with contextlib.suppress(OSError):  # nobody reads it any more
-            os.write(self._report, os.fsencode(line) + b"\n")
+            os.write(self._wire, os.fsencode(line) + b"\n")
 
 
 def main(arguments: list[str]) -> None:
-    """Keep the command after the first eight arguments; see kept.py for those."""
-    life, report, memory, processes, cpus, group, tell_seconds, own_ctype = arguments[:8]
+    """Keep the command after the first seven arguments; see kept.py for those."""
+    wire, memory, processes, cpus, group, tell_seconds, own_ctype = arguments[:7]
     if not own_ctype:
         os.environ.pop("LC_CTYPE", None)  # Python sets it where the locale is C; it is none of the command's
     limits = Limits(int(memory), int(processes), cpus, float(tell_seconds))
-    Keeper(int(life), int(report), limits, group).run(arguments[8:])
+    Keeper(int(wire), limits, group).run(arguments[7:])
     os._exit(0)  # there is nothing to put away, and a worker waits
 
 

@@ -6,15 +6,17 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from .bounds import Bounds
+from .logs import open_log
 from .processes import KEEPER
 
 _MOST_BYTES = 65_536
@@ -61,25 +63,17 @@ class Kept:
         self.returncode: int | None = None
         self.is_gone = False
         self._unread = b""
-        life, self._life = os.pipe2(os.O_CLOEXEC)
-        try:
-            self.descriptor, report = os.pipe2(os.O_CLOEXEC)
-        except OSError:
-            os.close(life)
-            os.close(self._life)
-            raise
-        try:
-            with (command.stdin or Path(os.devnull)).open("rb") as stdin, command.log.open("ab") as log:
-                self._process = _start(command, life, report, stdin, log)
-        except BaseException:
-            os.close(self._life)
-            os.close(self.descriptor)
-            raise
-        finally:
-            os.close(life)
-            os.close(report)
         self._name = command.argv[0]
-        os.set_blocking(self.descriptor, False)
+        # Not pipes: those of a keeper can be opened by its program, through /proc, and written to or held open.
+        self._wire, others = socket.socketpair()
+        self.descriptor = self._wire.fileno()
+        try:
+            with others, (command.stdin or Path(os.devnull)).open("rb") as stdin, open_log(command.log) as log:
+                self._process = _start(command, others.fileno(), stdin, log)
+        except BaseException:
+            self._wire.close()
+            raise
+        self._wire.setblocking(False)
 
     @property
     def pid(self) -> int:
@@ -90,15 +84,17 @@ class Kept:
         """Take in what the keeper has said. Its end without a last word is the end of the command, as by a kill."""
         while not self.is_gone:
             try:
-                data = os.read(self.descriptor, _MOST_BYTES)
+                data = self._wire.recv(_MOST_BYTES)
             except BlockingIOError:
                 return
+            except ConnectionError:
+                data = b""
             *lines, self._unread = (self._unread + data).split(b"\n")
             for line in lines:
                 self._understand(line.decode().split())
             if not data and not self.is_gone:
-                self.is_gone = True
-                self.returncode = self._process.wait() if self.returncode is None else self.returncode
+                self._note_end()
+                self.returncode = self._process.returncode if self.returncode is None else self.returncode
 
     def _understand(self, words: list[str]) -> None:
         match words:
@@ -111,10 +107,17 @@ class Kept:
             case ["exit", code]:
                 self.returncode = int(code)
             case ["gone", _]:
-                self.is_gone = True
-                self._process.wait()
+                self._note_end()
             case _:  # `started`
                 pass
+
+    def _note_end(self) -> None:
+        """Reap the keeper, which has said its last word or closed the connection, and is about to end."""
+        self.is_gone = True
+        try:
+            self._process.wait(_UNHEARD_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     @property
     def was_lost(self) -> bool:
@@ -124,7 +127,12 @@ class Kept:
     def end(self, grace_seconds: float) -> None:
         """Have all of it ended: politely first, after the grace by force."""
         with contextlib.suppress(OSError):
-            os.write(self._life, f"end {grace_seconds}\n".encode())
+            self._wire.send(f"end {grace_seconds}\n".encode())
+
+    def wake(self) -> None:
+        """Let the keeper go on if its program has stopped it."""
+        if not self.is_gone:
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End a keeper that does not answer."""
@@ -135,26 +143,28 @@ class Kept:
 
     def close(self) -> None:
         """Let go of it; if it still runs, because something went wrong here, all of it is ended at once."""
-        os.close(self._life)
+        with contextlib.suppress(OSError):
+            self._wire.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + _UNHEARD_SECONDS
         while not self.is_gone:
+            self.wake()
             select.select([self.descriptor], (), (), _LOOK_SECONDS)
             self.hear()
             if time.monotonic() > deadline:
                 self.kill()
-        os.close(self.descriptor)
+        self._wire.close()
 
 
-def _start(command: Command, life: int, report: int, stdin: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(command: Command, wire: int, stdin: BinaryIO, log: BinaryIO) -> subprocess.Popen[bytes]:
     bounds, site = command.bounds, "-S" if sys.platform == "linux" else "-s"
     options = (str(command.tell_seconds), "own" if "LC_CTYPE" in command.environ else "")
     return subprocess.Popen(
-        [sys.executable, "-I", site, KEEPER, str(life), str(report), *bounds.as_arguments(), *options, *command.argv],
+        [sys.executable, "-I", site, KEEPER, str(wire), *bounds.as_arguments(), *options, *command.argv],
         cwd=command.directory,
         env=dict(command.environ),
         stdin=stdin,
         stdout=log,
         stderr=subprocess.STDOUT,
-        pass_fds=(life, report),
+        pass_fds=(wire,),
         start_new_session=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 MAX_LOG_BYTES = 20_000_000
 _WHILE_IT_RUNS = 10  # times MAX_LOG_BYTES may be there before the middle goes
@@ -12,6 +13,13 @@ _MOST_CATCHING_UP = 100  # reads while a command prints faster than the end of i
 _TAIL_BYTES = 8192
 _TAIL_LINES = 20
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a log to append to. Raises OSError, also for a pipe that nobody reads, instead of waiting for its reader."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "ab", buffering=0)
 
 
 def bound_log(path: Path, *, while_it_runs: bool = False) -> None:

@@ -198,6 +198,7 @@ def _end(kept: Kept, ended: Ended, orders: Orders, pulse: Callable[[], object]) 
     kept.hear()
     while not kept.is_gone and time.monotonic() < deadline:
         pulse()
+        kept.wake()
         orders.wait(_LOOK_SECONDS, kept.descriptor)
         if orders.grace_seconds < grace_seconds:  # the coordinator has died meanwhile
             grace_seconds = orders.grace_seconds

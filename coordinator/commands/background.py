@@ -18,7 +18,7 @@ from .steer import wait_for_end
 
 
 @click.command(short_help="Run the coordinator in the background")
-@click.option("--agents", metavar="N", type=click.IntRange(1, MAX_AGENTS), help="How many agents, 1 to 64.")
+@click.option("--agents", metavar="N", type=click.IntRange(1, MAX_AGENTS), help="How many agents, 1 to 128.")
 @click.option("--drain", is_flag=True, help="End when nothing is takable, delayed, in work or landing.")
 @click.pass_obj
 def start(caller: Caller, agents: int | None, drain: bool) -> int:
@@ -53,8 +53,8 @@ def restart(caller: Caller, now: bool) -> int:
 
     Exit codes: as of `start`.
     """
-    project = caller.project()
-    find_target(project)  # what could not start again is not stopped
+    project = Project.open(caller.start())  # not with what was accepted: what could not start again is not stopped
+    find_target(project)
     last = read_last_holder(project.state.coordinator_lock)
     holder = read_holder(project.state.coordinator_lock)
     if holder is not None:

@@ -36,18 +36,24 @@ class Caller:
             raise WrongUsage(f"--repo: {self.repo} is not a directory; name one in the repository")
         return here / self.repo
 
-    def project(self) -> Project:
+    def project(self, *, only_read: bool = False) -> Project:
         """Open the repository. Raises NotARepository, BareRepository, ConfigError, NoPlace, WrongUsage.
 
         While a coordinator runs, a file that cannot be used stops nobody from speaking to it: what it accepted counts.
+        Who wants to `only_read` is told what is wrong, and goes on without it.
         """
         from ...harness.project import Project
-        from ...harness.settings import ConfigError
+        from ...harness.settings import Config, ConfigError
+        from ...harness.state import StateDirectory
 
         try:
             return Project.open(self.start())
         except ConfigError as error:
             accepted = self._accepted()
+            state = self.state_if_known()
+            if accepted is None and only_read and state is not None:
+                click.echo(f"parallel-loop: {error}", err=True)
+                return Project(state.parent, Config(), StateDirectory(state))
             if accepted is None:
                 raise
             project = Project.open(self.start(), accepted=(str(accepted),))

@@ -23,7 +23,7 @@ def list_items(caller: Caller, states: tuple[str, ...], packed: bool, as_json: b
     Example:
       parallel-loop list --state failed
     """
-    survey = Survey(caller.project().queue)
+    survey = Survey(caller.project(only_read=True).queue)
     survey.refresh()
     asks_for_all = not states or bool({"ready", "done"} & set(states))
     rows = [  # and not the entries: there may be a hundred thousand prompts

@@ -52,7 +52,7 @@ def logs(caller: Caller, name: str, number: int | None, follow: bool, worker: bo
       parallel-loop logs fix-login --follow
       parallel-loop logs agent-2
     """
-    project = caller.project()
+    project = caller.project(only_read=True)
     source = _worker_source(project, name) if worker else _find(project, name, number)
     write, end = _writer(caller)
     for piece in _pieces(source.log, lambda: not follow or source.has_ended()):

@@ -22,7 +22,7 @@ def show(caller: Caller, item_id: str, as_json: bool) -> None:
     Example:
       parallel-loop show fix-login
     """
-    project = caller.project()
+    project = caller.project(only_read=True)
     entry = find_entry(project, item_id)
     names = waits_for(entry, project.queue.is_done, lambda name: _read(project, name))
     details = item_details(entry, project.queue.state(entry), names)

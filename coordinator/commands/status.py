@@ -35,7 +35,7 @@ def status(caller: Caller, as_json: bool, watch: bool) -> None:
         raise WrongUsage(
             "--watch draws on a terminal; for a program, call `parallel-loop status --json` again and again"
         )
-    project = caller.project()
+    project = caller.project(only_read=True)
     if watch:
         _watch(project, no_color=caller.no_color)
         return

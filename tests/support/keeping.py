@@ -20,8 +20,8 @@ def start_holder(folder: Path, *argv: str, group: str = "") -> subprocess.Popen[
 
 
 def main(folder: str, group: str, *argv: str) -> None:
-    Kept(Command(argv, Path(folder), dict(os.environ), Path(folder, "log"), None, Bounds(group=group)))
-    while True:
+    kept = Kept(Command(argv, Path(folder), dict(os.environ), Path(folder, "log"), None, Bounds(group=group)))
+    while not kept.is_gone:
         signal.pause()
 
 

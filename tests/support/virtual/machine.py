@@ -172,6 +172,9 @@ class VirtualMachine(Machine):
     def end_groups(self, state: StateDirectory, owners: Collection[str]) -> None:
         self._world.effect()
 
+    def let_go_of_groups(self, state: StateDirectory) -> None:
+        self._world.effect()
+
     def find_out_containment(self, state: StateDirectory) -> Containment:
         return Containment(boot_id())
 
