@@ -331,7 +331,8 @@ def test_doctor_sees_a_detached_head_a_merge_in_progress_and_a_repository_withou
 def test_waiting_for_the_end_returns_when_the_coordinator_has_ended(cli: CommandLine, project: Project) -> None:
     project.state.create()
     write_wanted(project.state, Wanted(agents=3))
-    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
+    ended = own_identity()._replace(process_start=1.0)  # nobody any more
+    lock = CoordinatorLock(project.state.coordinator_lock, *ended)
     looks = []
 
     def look(seconds: float) -> None:

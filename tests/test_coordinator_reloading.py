@@ -308,5 +308,7 @@ def test_while_the_file_is_broken_work_goes_on_with_what_was_accepted_and_everyb
         request(project, ending="stop")
         run.wait()
     configure(project, BROKEN)
-    assert call(project.root, "status").code == 2, "nobody accepted it, and nobody runs"
+    assert call(project.root, "add", "x").code == 2, "nobody accepted it, and nobody runs"
+    looked = call(project.root, "status")
+    assert (looked.code, "not valid YAML" in looked.err) == (0, True), "who only reads is told, and goes on"
     assert happened(project, "gave-up") == []

@@ -237,17 +237,12 @@ def test_a_program_that_cannot_be_started_for_want_of_room_costs_no_attempt(
 def test_a_command_that_cannot_be_started_for_want_of_descriptors_keeps_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipe2, refusals = os.pipe2, iter([None, OSError(errno.EMFILE, "Too many open files")])
-
-    def refuse_the_second(flags: int) -> tuple[int, int]:
-        refusal = next(refusals)
-        if refusal is not None:
-            raise refusal
-        return pipe2(flags)
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
 
     before = set(Path("/proc/self/fd").iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pipe2", refuse_the_second)
+        patch.setattr("parallel_loop.harness.kept.open_log", refuse)
         with pytest.raises(OSError, match="Too many open files"):
             Kept(Command(("true",), tmp_path, {}, tmp_path / "log", None, Bounds()))
     assert set(Path("/proc/self/fd").iterdir()) == before
