@@ -13,7 +13,7 @@ import pytest
 from parallel_loop.harness import cgroup, containment, tree
 from parallel_loop.harness.bounds import Bounds
 from parallel_loop.harness.cgroup import Cgroup
-from parallel_loop.harness.containment import Containment, end_groups, find_out, held
+from parallel_loop.harness.containment import Containment, end_groups, find_out, held, let_go
 from parallel_loop.harness.identity import boot_id
 from parallel_loop.harness.state import StateDirectory
 from support.harness import keeper_of, program
@@ -89,6 +89,19 @@ def test_a_group_ends_with_all_in_it_though_worker_and_keeper_are_killed(state: 
     assert cgroup.groups_below(str(base)) == []
     for name in ("agent-1", "agent-1.4711", "agent-2.4711"):
         assert tree.look_at(int((state.root / name).read_text())) is None
+
+
+def test_groups_that_a_command_made_inside_its_own_go_with_it_and_the_folder_goes_last(
+    state: StateDirectory, base: Path
+) -> None:
+    with held(state, state.agent("agent-1"), Bounds()) as bounds:
+        (Path(bounds.group) / "inner" / "deep").mkdir(parents=True)
+        let_go(state)
+        assert base.exists(), "something may run there"
+    assert not Path(bounds.group).exists()
+    let_go(state)
+    assert not base.exists()
+    base.mkdir()
 
 
 def test_groups_of_another_boot_are_nobodys(state: StateDirectory, base: Path) -> None:
