@@ -75,11 +75,6 @@ class Kept:
             raise
         self._wire.setblocking(False)
 
-    @property
-    def pid(self) -> int:
-        """The keeper's."""
-        return self._process.pid
-
     def hear(self) -> None:
         """Take in what the keeper has said. Its end without a last word is the end of the command, as by a kill."""
         while not self.is_gone:

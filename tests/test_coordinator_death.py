@@ -22,22 +22,15 @@ from support.runs import (
     WORKER,
     Run,
     add,
-    events,
+    happened,
     kinds,
     living,
     make_project,
     running,
     states,
+    waits_for,
 )
 from support.waiting import eventually
-
-
-def waits_for(go: Path) -> str:
-    return f"until test -e {go}; do sleep 0.02; done; echo x > $PARALLEL_LOOP_ITEM"
-
-
-def happened(project: Project, name: str) -> list[dict[str, object]]:
-    return [event for event in events(project) if event["event"] == name]
 
 
 def last(project: Project, item_id: str) -> Record:

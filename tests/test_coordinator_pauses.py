@@ -11,7 +11,7 @@ from parallel_loop.coordinator.cli import main
 from parallel_loop.harness.pause_file import PauseFile
 from parallel_loop.harness.pauses import RunBegun
 from parallel_loop.harness.project import Project
-from support.runs import PATIENCE_SECONDS, add, events, make_project, running, states
+from support.runs import PATIENCE_SECONDS, add, happened, make_project, running, states
 from support.waiting import eventually
 
 LOOP = str(Path(__file__).parent.parent / "loop.py")
@@ -34,10 +34,6 @@ def install(tmp_path: Path, script: str = "cat > $PARALLEL_LOOP_ITEM.txt") -> No
 def add_for_agent(project: Project, *names: str, **fields: object) -> None:
     for name in names:
         add(project, name, **({"command": None, "program": "agent", "prompt": name} | fields))
-
-
-def happened(project: Project, name: str) -> list[dict[str, object]]:
-    return [event for event in events(project) if event["event"] == name]
 
 
 def call(project: Project, *argv: str) -> int:

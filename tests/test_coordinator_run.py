@@ -28,23 +28,15 @@ from support.runs import (
     Run,
     add,
     drain,
-    events,
+    happened,
     kinds,
     living,
     make_project,
     running,
     states,
+    waits_for,
 )
 from support.waiting import eventually
-
-
-def waits_for(go: Path) -> str:
-    return f"until test -e {go}; do sleep 0.02; done; echo $PARALLEL_LOOP_ITEM > $PARALLEL_LOOP_ITEM"
-
-
-def happened(project: Project, name: str) -> list[dict[str, object]]:
-    return [event for event in events(project) if event["event"] == name]
-
 
 # --- how a run ends -------------------------------------------------------------------------------------------------
 

@@ -66,6 +66,16 @@ def events(project: Project) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines if line.strip()]  # what a full disk cut off is blank
 
 
+def happened(project: Project, name: str) -> list[dict[str, object]]:
+    """The events of that name so far."""
+    return [event for event in events(project) if event["event"] == name]
+
+
+def waits_for(go: Path) -> str:
+    """A command that waits for the file `go` and then writes a file of its own."""
+    return f"until test -e {go}; do sleep 0.02; done; {WRITE_A_FILE}"
+
+
 class Run:
     """A `parallel-loop run` in a process of its own."""
 

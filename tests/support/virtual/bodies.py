@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Heart:
         self._next = max(self._next, now) + seconds + late_seconds
 
 
-class Body:
+class Body(ABC):
     """A process of ours."""
 
     exit_code: int | None = None
@@ -99,14 +100,14 @@ class Body:
             self.obey_death()
         self.schedule(0.01, self.look)
 
-    def begin(self, config: Config) -> None:
+    def begin(self, config: Config) -> None:  # noqa: B027 (not all have to)
         """Get ready to work."""
 
+    @abstractmethod
     def look(self) -> None:
         """Look for work."""
-        raise NotImplementedError
 
-    def give_back(self) -> None:
+    def give_back(self) -> None:  # noqa: B027 (not all have something)
         """Give back what is in hand."""
 
     def wake(self) -> None:
