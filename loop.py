@@ -21,12 +21,12 @@ from parallel_loop.coordinator.notify import Notifier
 from parallel_loop.coordinator.paused_work import PausedWork
 from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness.accepted import write_accepted
-from parallel_loop.harness.containment import end_groups, find_out, let_go
 from parallel_loop.harness.identity import own_identity
+from parallel_loop.harness.keeping.containment import end_groups, find_out, let_go
+from parallel_loop.harness.keeping.processes import end_marked
 from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.pause_file import PauseFile
-from parallel_loop.harness.pauses import RunBegun
-from parallel_loop.harness.processes import end_marked
+from parallel_loop.harness.pausing.pause_file import PauseFile
+from parallel_loop.harness.pausing.pauses import RunBegun
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.shortage import is_shortage
 from parallel_loop.harness.worker import Worker

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from ..harness.pause_file import PauseFile
+from ..harness.pausing.pause_file import PauseFile
 from ..harness.project import Project
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import Heartbeat, living_worker

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..harness.pause_file import what, why
-from ..harness.pauses import Trouble
+from ..harness.pausing.pause_file import what, why
+from ..harness.pausing.pauses import Trouble
 from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..harness.processes import exit_descriptor
+from ..harness.keeping.processes import exit_descriptor
 from ..harness.project import Project
 from .lock import AlreadyRunning, read_holder
 from .notify import ADDRESS

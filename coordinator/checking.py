@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..harness.bounds import bounds_of
-from ..harness.containment import held
 from ..harness.heart import Seen
+from ..harness.keeping.bounds import bounds_of
+from ..harness.keeping.containment import held
+from ..harness.keeping.processes import MARK_AGENT, MARK_STATE
 from ..harness.logs import output_tail
-from ..harness.processes import MARK_AGENT, MARK_STATE
 from ..harness.project import Project
 from ..harness.room import Room
 from ..harness.runner import Job, Run, run

@@ -17,8 +17,8 @@ from typing import Protocol
 import msgspec
 
 from ..harness.identity import own_identity
-from ..harness.pause_file import PauseFile
-from ..harness.pauses import RunBegun
+from ..harness.pausing.pause_file import PauseFile
+from ..harness.pausing.pauses import RunBegun
 from ..harness.project import Project
 from ..harness.room import Complaint
 from ..harness.shortage import lack_of

@@ -23,13 +23,13 @@ import msgspec
 
 from ..harness.child import hold_for_life, serve
 from ..harness.heart import Heart
+from ..harness.keeping.processes import end_marked
+from ..harness.keeping.tree import become_subreaper
 from ..harness.orders import Orders
-from ..harness.processes import end_marked
 from ..harness.project import Project
 from ..harness.room import Room
 from ..harness.setting_up import ensure_landing_branch
 from ..harness.shortage import is_shortage
-from ..harness.tree import become_subreaper
 from ..queue.atomic import Unreadable
 from ..queue.records import Entry, Record
 from ..queue.watching import BellWatch

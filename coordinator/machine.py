@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..harness.child import PlaceTaken, hold_for_life
-from ..harness.containment import Containment, end_groups, find_out, let_go
-from ..harness.processes import end_marked
+from ..harness.keeping.containment import Containment, end_groups, find_out, let_go
+from ..harness.keeping.processes import end_marked
+from ..harness.keeping.tree import become_subreaper, end_below
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import AgentDirectory, Heartbeat, StateDirectory, living_worker, read_heartbeat
-from ..harness.tree import become_subreaper, end_below
 from .notify import Notifier
 from .process import Process
 from .signals import Signals

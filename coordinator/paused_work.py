@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..harness.pause_file import PauseFile, key_of, what
-from ..harness.pauses import Trouble
+from ..harness.pausing.pause_file import PauseFile, key_of, what
+from ..harness.pausing.pauses import Trouble
 from ..harness.project import Project
 from ..queue.atomic import Unreadable
 from ..queue.survey import Survey

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..harness.identity import Identity, is_alive
-from ..harness.processes import exit_descriptor
+from ..harness.keeping.processes import exit_descriptor
 from ..queue import atomic
 
 _LOOK_SECONDS = 0.1  # how soon an end is noticed where there is no pidfd

@@ -13,7 +13,7 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
-from ..harness import cgroup
+from ..harness.keeping import cgroup
 
 _SCOPE = ("--user", "--scope", "--quiet", "--collect", "--property=Delegate=yes")
 _PATIENCE_SECONDS = 5.0

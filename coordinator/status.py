@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..harness.keeping.tree import look_at
 from ..harness.project import Project
 from ..harness.shortage import Lack, lack_of
-from ..harness.tree import look_at
 from ..queue import atomic
 from ..queue.clock import utc_now
 from ..queue.survey import Survey

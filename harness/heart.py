@@ -17,9 +17,9 @@ from ..queue import atomic
 from ..queue.clock import utc_now
 from .diagnose import Verdict
 from .identity import own_identity
+from .keeping.tree import look_at
 from .shortage import Lack
 from .state import AgentDirectory, Heartbeat
-from .tree import look_at
 from .watch import Watch
 
 _log = logging.getLogger(__name__)

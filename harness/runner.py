@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .bounds import UNBOUNDED, Bounds
 from .diagnose import Patience, Verdict
-from .kept import Command, Kept
+from .keeping.bounds import UNBOUNDED, Bounds
+from .keeping.kept import Command, Kept
+from .keeping.tree import end_below
 from .logs import bound_log
 from .orders import Orders
 from .shortage import is_shortage
-from .tree import end_below
 from .units import format_duration, format_size
 from .watch import Watch
 

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-from .bounds import Bounds
 from .diagnose import Patience, Verdict, Work, judge_work
 from .footprint import Footprint, footprint
-from .kept import Excess, Usage
+from .keeping.bounds import Bounds
+from .keeping.kept import Excess, Usage
 from .units import parse_duration
 
 _MOST_BYTES = 65_536  # of new output are read at a look: the end of it tells enough

@@ -25,14 +25,14 @@ from .attempt import NO_FAULT_OF_THE_PROGRAM, Attempt
 from .child import hold_for_life, serve
 from .heart import Heart
 from .identity import own_identity
+from .keeping.processes import end_marked
+from .keeping.tree import become_subreaper
 from .orders import Orders
 from .outcome import NO_ROOM
-from .processes import end_marked
+from .pausing.trials import Trials
 from .project import Project
 from .room import Room
 from .shortage import is_shortage, once_there_is_room
-from .tree import become_subreaper
-from .trials import Trials
 from .workplace import Workplace
 
 _LOOK_AGAIN_SECONDS = 30.0  # after which an idle worker trusts no earlier listing: a ring of the bell can be lost

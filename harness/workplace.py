@@ -13,11 +13,11 @@ from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
 from ..worktrees.salvage import salvage
 from ..worktrees.worktree import Worktree
-from .bounds import Bounds, bounds_of
-from .containment import held
 from .heart import Heart
+from .keeping.bounds import Bounds, bounds_of
+from .keeping.containment import held
+from .keeping.processes import MARK_AGENT, MARK_STATE
 from .orders import Orders
-from .processes import MARK_AGENT, MARK_STATE
 from .project import Project
 from .room import Room
 from .settings import MAX_AGENTS

@@ -30,7 +30,7 @@ _LIMIT_BYTES = 64 * 1024
 
 
 class Owner(NamedTuple):
-    """Who claims: the agent's name, and the process by what nobody else can have (see processes.py)."""
+    """Who claims: the agent's name, and the process by what nobody else can have (see harness/identity.py)."""
 
     agent: str
     pid: int

@@ -20,12 +20,16 @@ MAY_IMPORT = {
     "coordinator": {"queue", "worktrees", "harness", "coordinator", "loop"},
     "loop": {"queue", "worktrees", "harness", "coordinator"},
 }
+WITHIN_HARNESS = {  # what else of harness/ a folder in it may import; who is around it may import all of it
+    "keeping": {"identity", "logs", "settings", "state"},
+    "pausing": {"config", "outcome", "programs", "project", "settings", "wording"},
+}
 DOORS = {
     "git": ("worktrees/git.py",),
     "yaml": ("harness/documents.py",),
-    "psutil": ("harness/tree.py", "harness/processes.py", "harness/identity.py"),
+    "psutil": ("harness/keeping/tree.py", "harness/keeping/processes.py", "harness/identity.py"),
     "rich": ("coordinator/",),
-    "ctypes": ("harness/tree.py", "queue/inotify.py", "worktrees/files.py"),
+    "ctypes": ("harness/keeping/tree.py", "queue/inotify.py", "worktrees/files.py"),
 }
 ATOMIC_CALLS = {"link", "replace", "fsync", "fdatasync", "symlink", "renames"}
 LATE = {"git", "yaml", "psutil", "rich"}  # heavy: imported where they are used, unless the module is their door
@@ -74,6 +78,13 @@ def test_imports_go_in_the_allowed_direction(source: str) -> None:
             assert parts[1] in MAY_IMPORT[folder], f"{source} imports {name}"
         else:
             assert parts[0] not in {"harness", "coordinator", "worktrees", "tests", "support"}, f"{source}: {name}"
+
+
+@pytest.mark.parametrize("folder", WITHIN_HARNESS)
+def test_folders_of_the_harness_import_no_more_of_it_than_they_need(folder: str) -> None:
+    sources = [source for source in SOURCES if source.startswith(f"harness/{folder}/")]
+    parts = [name.split(".") for source in sources for name in imports(source, parse(source))]
+    assert {part[2] for part in parts if part[:2] == ["parallel_loop", "harness"]} - {folder} == WITHIN_HARNESS[folder]
 
 
 @pytest.mark.parametrize("source", SOURCES)

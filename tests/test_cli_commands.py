@@ -21,7 +21,7 @@ from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.harness.child import hold_for_life
 from parallel_loop.harness.identity import own_identity
-from parallel_loop.harness.processes import MARK_AGENT, MARK_STATE
+from parallel_loop.harness.keeping.processes import MARK_AGENT, MARK_STATE
 from parallel_loop.harness.project import Project
 from parallel_loop.queue import watching
 from parallel_loop.queue.bell import Bell
@@ -475,9 +475,9 @@ def subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]:
 
     folder = Path(errors.__file__).parent.parent
     for part in ("queue", "worktrees", "harness", "coordinator"):
-        for file in sorted((folder / part).glob("*.py")):
+        for file in sorted((folder / part).rglob("*.py")):
             if file.stem != "__main__":
-                importlib.import_module(f"parallel_loop.{part}.{file.stem}")
+                importlib.import_module(".".join(["parallel_loop", *file.relative_to(folder).with_suffix("").parts]))
     todo = [kind]
     while todo:
         todo += (found := todo.pop().__subclasses__())

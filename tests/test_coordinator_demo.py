@@ -12,7 +12,7 @@ import pytest
 from parallel_loop.coordinator.demo import repository as demo_repository
 from parallel_loop.coordinator.demo.items import RETRIED, SAME_FILE, demo_items
 from parallel_loop.coordinator.demo.report import Verifier
-from parallel_loop.harness.processes import MARK_AGENT, MARK_STATE
+from parallel_loop.harness.keeping.processes import MARK_AGENT, MARK_STATE
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.state import StateDirectory
 from parallel_loop.queue.clock import utc_now

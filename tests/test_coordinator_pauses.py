@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.coordinator.cli import main
-from parallel_loop.harness.pause_file import PauseFile
-from parallel_loop.harness.pauses import RunBegun
+from parallel_loop.harness.pausing.pause_file import PauseFile
+from parallel_loop.harness.pausing.pauses import RunBegun
 from parallel_loop.harness.project import Project
 from support.runs import PATIENCE_SECONDS, add, happened, make_project, running, states
 from support.waiting import eventually

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness import tree
+from parallel_loop.harness.keeping import tree
 from support.fencing import WorkerTrials, trial_of_a_lander
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness import attempt, tree
+from parallel_loop.harness import attempt
+from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.workplace import port_base
 from parallel_loop.queue.records import Record

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness import cgroup, containment, tree
-from parallel_loop.harness.bounds import Bounds
-from parallel_loop.harness.cgroup import Cgroup
-from parallel_loop.harness.containment import Containment, end_groups, find_out, held, let_go
 from parallel_loop.harness.identity import boot_id
+from parallel_loop.harness.keeping import cgroup, containment, tree
+from parallel_loop.harness.keeping.bounds import Bounds
+from parallel_loop.harness.keeping.cgroup import Cgroup
+from parallel_loop.harness.keeping.containment import Containment, end_groups, find_out, held, let_go
 from parallel_loop.harness.state import StateDirectory
 from support.harness import keeper_of, program
 from support.keeping import start_holder

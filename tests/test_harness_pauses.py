@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from parallel_loop.harness.likeness import alike, last_line
-from parallel_loop.harness.pauses import (
+from parallel_loop.harness.pausing.likeness import alike, last_line
+from parallel_loop.harness.pausing.pauses import (
     Event,
     Failed,
     Failure,

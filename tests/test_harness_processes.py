@@ -12,15 +12,15 @@ import psutil
 import pytest
 
 from parallel_loop.harness import identity as whose
-from parallel_loop.harness import tree
 from parallel_loop.harness.identity import is_alive, own_identity
-from parallel_loop.harness.processes import (
+from parallel_loop.harness.keeping import tree
+from parallel_loop.harness.keeping.processes import (
     MARK_AGENT,
     MARK_STATE,
     end_marked,
     exit_descriptor,
 )
-from parallel_loop.harness.tree import become_subreaper, below, end_below, look_at
+from parallel_loop.harness.keeping.tree import become_subreaper, below, end_below, look_at
 from support.harness import Mark, program
 from support.waiting import eventually
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from parallel_loop.harness import pause_file, pauses
+from parallel_loop.harness.keeping.tree import become_subreaper
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.outcome import Evidence
-from parallel_loop.harness.pause_file import PauseFile
-from parallel_loop.harness.pauses import Event, Resumed, State, TrialBegun
+from parallel_loop.harness.pausing import pause_file, pauses
+from parallel_loop.harness.pausing.pause_file import PauseFile
+from parallel_loop.harness.pausing.pauses import Event, Resumed, State, TrialBegun
+from parallel_loop.harness.pausing.trials import Trials
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.runner import Run
-from parallel_loop.harness.tree import become_subreaper
-from parallel_loop.harness.trials import Trials
 from parallel_loop.queue.chain import Chain
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
@@ -377,7 +377,7 @@ def test_of_many_processes_that_fail_at_once_no_failure_is_lost_and_one_begins_t
 
 
 def failure(project: Project, key: str) -> object:
-    from parallel_loop.harness.pauses import Failed
+    from parallel_loop.harness.pausing.pauses import Failed
 
     (known, *_) = (one for one in PauseFile(project).look() if one.until is not None)
     return Failed(msgspec.structs.replace(known.last, key=key, program=key))

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.coordinator.control import Ending, Wanted, write_wanted
-from parallel_loop.harness import attempt, child, identity, setting_up, tree
+from parallel_loop.harness import attempt, child, identity, setting_up
 from parallel_loop.harness import worker as worker_module
 from parallel_loop.harness.heart import Heart, Seen
+from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.setting_up import ensure_landing_branch, landing_tip
 from parallel_loop.harness.shortage import is_shortage, once_there_is_room

@@ -26,14 +26,14 @@ from parallel_loop.coordinator.run import Lines
 from parallel_loop.coordinator.snapshot import AgentStatus, CoordinatorStatus, QueueCounts, Snapshot, Totals, encode
 from parallel_loop.coordinator.spare import SpareDescriptors
 from parallel_loop.harness import shortage
-from parallel_loop.harness.bounds import Bounds
 from parallel_loop.harness.child import NO_ROOM
 from parallel_loop.harness.heart import Heart
 from parallel_loop.harness.identity import own_identity
-from parallel_loop.harness.kept import Command, Kept
+from parallel_loop.harness.keeping.bounds import Bounds
+from parallel_loop.harness.keeping.kept import Command, Kept
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.outcome import Evidence, judge
-from parallel_loop.harness.pause_file import PauseFile
+from parallel_loop.harness.pausing.pause_file import PauseFile
 from parallel_loop.harness.room import Complaint
 from parallel_loop.harness.runner import Run
 from parallel_loop.harness.shortage import Lack, find_lack, lack_of
@@ -242,7 +242,7 @@ def test_a_command_that_cannot_be_started_for_want_of_descriptors_keeps_none(
 
     before = set(Path("/proc/self/fd").iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr("parallel_loop.harness.kept.open_log", refuse)
+        patch.setattr("parallel_loop.harness.keeping.kept.open_log", refuse)
         with pytest.raises(OSError, match="Too many open files"):
             Kept(Command(("true",), tmp_path, {}, tmp_path / "log", None, Bounds()))
     assert set(Path("/proc/self/fd").iterdir()) == before

@@ -86,7 +86,7 @@ def _check_waking(directory: Path) -> Finding:
 
 def check_containment(project: Project) -> Finding:
     """Tell what holds the processes of an attempt together, or would."""
-    from ...harness import containment
+    from ...harness.keeping import containment
     from ..lock import read_holder
 
     found = containment.read_containment(project.state) if read_holder(project.state.coordinator_lock) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...harness.floors import levels
-from ...harness.pause_file import PauseFile, what, why
+from ...harness.pausing.pause_file import PauseFile, what, why
 from ...harness.project import Project
 from ...harness.settings import SHELL, Config, ConfigError
 from ...worktrees.operations import operation_in_progress

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 
 from ...harness.child import PlaceTaken, hold_for_life
-from ...harness.containment import end_groups
 from ...harness.identity import own_identity
-from ...harness.processes import end_marked
+from ...harness.keeping.containment import end_groups
+from ...harness.keeping.processes import end_marked
 from ...harness.project import Project
 from ...harness.state import AgentDirectory
 from ...queue.atomic import Unreadable, own_names

@@ -7,8 +7,8 @@ import time
 import click
 
 from ...harness.identity import Identity, is_alive
-from ...harness.pause_file import PauseFile
-from ...harness.pauses import Resumed
+from ...harness.pausing.pause_file import PauseFile
+from ...harness.pausing.pauses import Resumed
 from ...harness.project import Project
 from ...harness.settings import MAX_AGENTS
 from ...harness.wording import shown

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...harness.identity import is_alive
-from ...harness.processes import end_marked
+from ...harness.keeping.processes import end_marked
 from ...harness.project import Project
 from ...harness.state import read_heartbeat
 from ...queue.records import Entry

@@ -25,8 +25,8 @@ import psutil
 
 from parallel_loop.coordinator import lander as lander_module
 from parallel_loop.coordinator.lander import Lander
-from parallel_loop.harness import tree
 from parallel_loop.harness.child import PLACE_TAKEN
+from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.worker import Worker

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness import runner, tree
+from parallel_loop.harness import runner
+from parallel_loop.harness.keeping import tree
+from parallel_loop.harness.keeping.processes import is_keeper
 from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.processes import is_keeper
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.worker import Worker
 from parallel_loop.queue.records import Entry, Item, Record

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from parallel_loop.harness.bounds import Bounds
-from parallel_loop.harness.kept import Command, Kept
+from parallel_loop.harness.keeping.bounds import Bounds
+from parallel_loop.harness.keeping.kept import Command, Kept
 
 
 def start_holder(folder: Path, *argv: str, group: str = "") -> subprocess.Popen[bytes]:

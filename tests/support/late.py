@@ -16,7 +16,7 @@ from typing import Any
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.harness import runner
 from parallel_loop.harness.child import Service, serve
-from parallel_loop.harness.kept import Command, Kept
+from parallel_loop.harness.keeping.kept import Command, Kept
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.worker import Worker

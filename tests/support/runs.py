@@ -17,7 +17,7 @@ import psutil
 from parallel_loop.coordinator.aggregate import current_snapshot
 from parallel_loop.coordinator.lock import read_holder
 from parallel_loop.coordinator.snapshot import AgentStatus, Snapshot
-from parallel_loop.harness.processes import end_marked
+from parallel_loop.harness.keeping.processes import end_marked
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.records import Item
 from parallel_loop.queue.survey import Survey

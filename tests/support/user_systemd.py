@@ -19,7 +19,7 @@ import psutil
 
 from parallel_loop.coordinator.lock import read_holder
 from parallel_loop.coordinator.service import Systemd
-from parallel_loop.harness.containment import read_containment
+from parallel_loop.harness.keeping.containment import read_containment
 from parallel_loop.harness.project import Project
 from support.cli import call
 from support.runs import LANDER, PATIENCE_SECONDS, WORKER, add, kinds, make_project, states

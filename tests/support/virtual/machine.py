@@ -10,8 +10,8 @@ from pathlib import Path
 
 from parallel_loop.coordinator.machine import Machine
 from parallel_loop.coordinator.process import Process
-from parallel_loop.harness.containment import Containment
 from parallel_loop.harness.identity import boot_id
+from parallel_loop.harness.keeping.containment import Containment
 from parallel_loop.harness.shortage import Lack
 from parallel_loop.harness.state import AgentDirectory, Heartbeat, StateDirectory
 from support.virtual.bodies import Body

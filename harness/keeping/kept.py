@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ..logs import open_log
 from .bounds import Bounds
-from .logs import open_log
 from .processes import KEEPER
 
 _MOST_BYTES = 65_536

@@ -10,17 +10,17 @@ import contextlib
 import math
 from collections.abc import Callable
 
-from ..queue.clock import seconds_until
-from ..queue.records import Item, Record
-from ..queue.taking import Claim, Taker
-from .config import Config
+from ...queue.clock import seconds_until
+from ...queue.records import Item, Record
+from ...queue.taking import Claim, Taker
+from ..config import Config
+from ..outcome import NO_ROOM, Evidence, at_no_cost
+from ..project import Project
+from ..settings import SHELL
+from ..wording import one_line
 from .likeness import alike, last_line
-from .outcome import NO_ROOM, Evidence, at_no_cost
 from .pause_file import PauseFile, configuration_of, key_of
 from .pauses import Event, Failed, Failure, State, Succeeded, TrialBegun, TrialOver, Trouble, costs_nothing
-from .project import Project
-from .settings import SHELL
-from .wording import one_line
 
 _SHOWN_BEGIN, _SHOWN_END = 120, 79  # characters of a long line: what went wrong may stand at its end
 _SAYS_NOTHING = frozenset(

@@ -18,14 +18,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ..queue import atomic
-from ..queue.records import Item
+from ...queue import atomic
+from ...queue.records import Item
+from ..config import Config
+from ..programs import program_of
+from ..project import Project
+from ..settings import SHELL
 from . import pauses
-from .config import Config
 from .pauses import Event, State, Trouble
-from .programs import program_of
-from .project import Project
-from .settings import SHELL
 
 _PATIENCE_SECONDS = 2.0  # the lock is held for a millisecond, unless its holder was stopped
 _LOOK_SECONDS = 0.005

@@ -6,8 +6,8 @@ import math
 import os
 from dataclasses import dataclass
 
-from ..queue.records import Item
-from .settings import Config
+from ...queue.records import Item
+from ..settings import Config
 
 
 @dataclass(frozen=True)

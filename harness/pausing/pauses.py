@@ -18,7 +18,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..queue.clock import later
+from ...queue.clock import later
 
 QUICK_SECONDS = 10.0  # a program that works for longer is there, and can start
 _ATTEMPTS = 3

@@ -14,11 +14,11 @@ from dataclasses import replace
 
 import msgspec
 
-from ..queue import atomic
+from ...queue import atomic
+from ..identity import boot_id
+from ..state import AgentDirectory, StateDirectory, read_record
 from . import cgroup
 from .bounds import Bounds
-from .identity import boot_id
-from .state import AgentDirectory, StateDirectory, read_record
 
 _names = itertools.count()
 
