@@ -20,7 +20,7 @@ from parallel_loop.coordinator.machine import is_place_taken
 from parallel_loop.coordinator.notify import Notifier
 from parallel_loop.coordinator.paused_work import PausedWork
 from parallel_loop.coordinator.target_report import LANDER
-from parallel_loop.harness.accepted import write_accepted
+from parallel_loop.harness.configuration.accepted import write_accepted
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.keeping.containment import end_groups, find_out, let_go
 from parallel_loop.harness.keeping.processes import end_marked

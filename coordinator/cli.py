@@ -69,7 +69,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS:
-            from ..harness.wording import nearest, shown
+            from ..harness.configuration.wording import nearest, shown
 
             raise click.UsageError(f"there is no command {shown(args[0])}; {nearest(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from ..harness.configuration.settings import MAX_AGENTS
 from ..harness.project import Project
-from ..harness.settings import MAX_AGENTS
 from ..harness.state import StateDirectory
 from ..queue import atomic
 from ..queue.requests import Refused

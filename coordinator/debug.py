@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from ..harness.configuration.wording import one_line
 from ..harness.project import Project
-from ..harness.wording import one_line
 from ..loop import run_alone
 from .commands.harmless import Harmless
 

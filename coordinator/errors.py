@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from ..harness.wording import one_line  # here and not where it is used: with no file left to open, imports fail
+from ..harness.configuration.wording import one_line  # not where it is used: with no file left to open, imports fail
 
 FAILED = 1  # items failed, or what was asked about does not exist
 USAGE = 2  # wrong usage or configuration; nothing was changed

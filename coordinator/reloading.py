@@ -1,7 +1,7 @@
 """A changed `parallel-loop.yaml` comes into force while the coordinator runs.
 
 Guarantees: a configuration comes into force whole or not at all; as long as the file cannot be used, the one before
-stays in force for everybody, also for workers that are started meanwhile (harness/accepted.py), and `calls` says why.
+stays in force for everybody, also for workers that are started meanwhile (see accepted.py), and `calls` says why.
 A file is read when it has not changed for a moment, so that one that an editor has half written is not taken for what
 its user means, and is called broken only when it stays so. Looking costs one `stat`.
 
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from ..harness.accepted import write_accepted
-from ..harness.config import load_config
+from ..harness.configuration.accepted import write_accepted
+from ..harness.configuration.config import load_config
+from ..harness.configuration.settings import Config, ConfigError
 from ..harness.project import Project
-from ..harness.settings import Config, ConfigError
 from ..harness.state import CONFIG_NAME
 from .snapshot import Attention
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ..harness.configuration.settings import ConfigError
 from ..harness.logs import bound_log
 from ..harness.project import Project
-from ..harness.settings import ConfigError
 from ..queue import probe
 from ..worktrees.git import require_git
 from ..worktrees.landing import LANDING_BRANCH

@@ -23,10 +23,10 @@ from ..worktrees.repository import EmptyRepository
 from ..worktrees.setup import OutsideTree
 from ..worktrees.worktree import Worktree
 from .commands import Commands
+from .configuration.settings import ConfigError
 from .outcome import Evidence, judge
 from .runner import Run
 from .setting_up import equip, landing_tip
-from .settings import ConfigError
 from .shortage import is_shortage, once_there_is_room
 from .state import Session
 from .workplace import Workplace

@@ -17,8 +17,8 @@ from ..worktrees.landing import Superseded
 from ..worktrees.locks import LockTimeout
 from ..worktrees.pool import ForeignDirectory
 from ..worktrees.repository import BareRepository, EmptyRepository, NotARepository
+from .configuration.settings import ConfigError
 from .orders import Orders
-from .settings import ConfigError
 from .shortage import is_shortage
 
 CONFIG_WRONG = 2  # exit codes, as those of the command line

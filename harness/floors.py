@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from .configuration.settings import Floors
+from .configuration.units import format_size
 from .group_memory import left_in_groups
-from .settings import Floors
 from .shortage import Lack
-from .units import format_size
 
 _MEMORY = Path("/proc/meminfo")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..queue.records import Item
-from .config import Config
-from .settings import SHELL, ConfigError
+from .configuration.config import Config
+from .configuration.settings import SHELL, ConfigError
 
 
 @dataclass(frozen=True)

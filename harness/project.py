@@ -11,8 +11,8 @@ from pathlib import Path
 from ..queue.retry import RetryPolicy
 from ..queue.store import Queue
 from ..worktrees.discovery import find_root
-from .accepted import read_accepted
-from .config import Config, load_config
+from .configuration.accepted import read_accepted
+from .configuration.config import Config, load_config
 from .state import CONFIG_NAME, DIRECTORY, StateDirectory
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .configuration.units import format_duration, format_size
 from .diagnose import Patience, Verdict
 from .keeping.bounds import UNBOUNDED, Bounds
 from .keeping.kept import Command, Kept
@@ -25,7 +26,6 @@ from .keeping.tree import end_below
 from .logs import bound_log
 from .orders import Orders
 from .shortage import is_shortage
-from .units import format_duration, format_size
 from .watch import Watch
 
 _log = logging.getLogger(__name__)

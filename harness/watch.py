@@ -8,11 +8,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+from .configuration.units import parse_duration
 from .diagnose import Patience, Verdict, Work, judge_work
 from .footprint import Footprint, footprint
 from .keeping.bounds import Bounds
 from .keeping.kept import Excess, Usage
-from .units import parse_duration
 
 _MOST_BYTES = 65_536  # of new output are read at a look: the end of it tells enough
 _REMEMBERED_LINES = 1000  # a loop whose round prints more passes for news

@@ -13,6 +13,7 @@ from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
 from ..worktrees.salvage import salvage
 from ..worktrees.worktree import Worktree
+from .configuration.settings import MAX_AGENTS
 from .heart import Heart
 from .keeping.bounds import Bounds, bounds_of
 from .keeping.containment import held
@@ -20,7 +21,6 @@ from .keeping.processes import MARK_AGENT, MARK_STATE
 from .orders import Orders
 from .project import Project
 from .room import Room
-from .settings import MAX_AGENTS
 from .state import AgentDirectory, read_session
 
 _PORTS_EACH = 10

@@ -20,13 +20,14 @@ MAY_IMPORT = {
     "coordinator": {"queue", "worktrees", "harness", "coordinator", "loop"},
     "loop": {"queue", "worktrees", "harness", "coordinator"},
 }
-WITHIN_HARNESS = {  # what else of harness/ a folder in it may import; who is around it may import all of it
-    "keeping": {"identity", "logs", "settings", "state"},
-    "pausing": {"config", "outcome", "programs", "project", "settings", "wording"},
+WITHIN_HARNESS: dict[str, set[str]] = {  # what else of harness/ a folder in it may import; the rest may import it all
+    "configuration": set(),
+    "keeping": {"configuration", "identity", "logs", "state"},
+    "pausing": {"configuration", "outcome", "programs", "project"},
 }
 DOORS = {
     "git": ("worktrees/git.py",),
-    "yaml": ("harness/documents.py",),
+    "yaml": ("harness/configuration/documents.py",),
     "psutil": ("harness/keeping/tree.py", "harness/keeping/processes.py", "harness/identity.py"),
     "rich": ("coordinator/",),
     "ctypes": ("harness/keeping/tree.py", "queue/inotify.py", "worktrees/files.py"),

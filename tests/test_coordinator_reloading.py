@@ -13,9 +13,9 @@ import pytest
 from parallel_loop.coordinator import reloading
 from parallel_loop.coordinator.control import request
 from parallel_loop.coordinator.reloading import Change, Reloading
-from parallel_loop.harness.accepted import read_accepted
+from parallel_loop.harness.configuration.accepted import read_accepted
+from parallel_loop.harness.configuration.settings import Config, ConfigError
 from parallel_loop.harness.project import Project
-from parallel_loop.harness.settings import Config, ConfigError
 from parallel_loop.queue.records import Item
 from support.cli import call
 from support.repository import git

@@ -16,8 +16,8 @@ import pytest
 
 from parallel_loop.coordinator.control import request
 from parallel_loop.coordinator.run import Lines, find_target
+from parallel_loop.harness.configuration.settings import ConfigError
 from parallel_loop.harness.project import Project
-from parallel_loop.harness.settings import ConfigError
 from parallel_loop.queue.records import Item
 from support.cli import call
 from support.landing import landed_items

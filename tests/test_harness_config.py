@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from parallel_loop.harness.accepted import read_accepted, write_accepted
-from parallel_loop.harness.config import load_config
-from parallel_loop.harness.config_checks import check
-from parallel_loop.harness.documents import DocumentError, read_document
-from parallel_loop.harness.schema import Invalid, read_struct
-from parallel_loop.harness.settings import PLACEHOLDERS, Config, ConfigError, Limits, Program, Role, Setup
-from parallel_loop.harness.template import found_programs, guess_checks, template
+from parallel_loop.harness.configuration.accepted import read_accepted, write_accepted
+from parallel_loop.harness.configuration.config import load_config
+from parallel_loop.harness.configuration.config_checks import check
+from parallel_loop.harness.configuration.documents import DocumentError, read_document
+from parallel_loop.harness.configuration.schema import Invalid, read_struct
+from parallel_loop.harness.configuration.settings import PLACEHOLDERS, Config, ConfigError, Limits, Program, Role, Setup
+from parallel_loop.harness.configuration.template import found_programs, guess_checks, template
 
 CONTRACT = """
 parallel_mode: true
@@ -67,7 +67,7 @@ def test_what_is_not_given_is_the_default(root: Path, text: str) -> None:
 
 def test_no_file_is_the_defaults_and_yaml_is_not_loaded_for_it(root: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from parallel_loop.harness.config import *;"
+        "import sys; from pathlib import Path; from parallel_loop.harness.configuration.config import *;"
         "assert load_config(Path('parallel-loop.yaml'), {}) == Config(); assert 'yaml' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallel_loop.harness.documents import DocumentError, decode, read_document, read_with_lines
-from parallel_loop.harness.entries import Entry, read_items
+from parallel_loop.coordinator.commands.entries import Entry, read_items
+from parallel_loop.harness.configuration.documents import DocumentError, decode, read_document, read_with_lines
 
 T = TypeVar("T")
 BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"

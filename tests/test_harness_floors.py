@@ -12,11 +12,11 @@ from parallel_loop.coordinator.aggregate import agent_status
 from parallel_loop.coordinator.attention import attention
 from parallel_loop.coordinator.snapshot import AgentStatus
 from parallel_loop.harness import floors, room
+from parallel_loop.harness.configuration.settings import Floors
 from parallel_loop.harness.floors import lack_under, levels
 from parallel_loop.harness.group_memory import left_in_groups
 from parallel_loop.harness.keeping.tree import become_subreaper
 from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.settings import Floors
 from parallel_loop.harness.shortage import Lack
 from parallel_loop.harness.state import Heartbeat, read_heartbeat
 from parallel_loop.queue.survey import Survey

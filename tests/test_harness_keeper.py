@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from parallel_loop.harness import runner
-from parallel_loop.harness.config import load_config
+from parallel_loop.harness.configuration.config import load_config
 from parallel_loop.harness.keeping.bounds import Bounds, bounds_of, processors_for
 from parallel_loop.queue.records import Item
 from support.harness import Bench, bench_in, program

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness.config import load_config
+from parallel_loop.harness.configuration.config import load_config
+from parallel_loop.harness.configuration.settings import Config, ConfigError
 from parallel_loop.harness.programs import Placement, invocation, program_of
-from parallel_loop.harness.settings import Config, ConfigError
 from parallel_loop.queue.records import Item
 
 CONFIG = """

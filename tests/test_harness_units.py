@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallel_loop.harness.units import (
+from parallel_loop.harness.configuration.units import (
     LONGEST_SECONDS,
     format_duration,
     parse_duration,

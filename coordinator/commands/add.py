@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from ...harness.documents import Keys
-from ...harness.schema import Invalid
+from ...harness.configuration.documents import Keys
+from ...harness.configuration.schema import Invalid
 from ..errors import WrongUsage
 from .caller import Caller, write_json
 from .fields import MAX_PROMPT_BYTES, to_item

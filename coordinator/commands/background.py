@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ...harness.configuration.settings import MAX_AGENTS
 from ...harness.project import Project
-from ...harness.settings import MAX_AGENTS
 from ...queue.requests import Refused
 from ..background import Launch, launch, run_options
 from ..control import NotRunning, request

@@ -42,8 +42,8 @@ class Caller:
         While a coordinator runs, a file that cannot be used stops nobody from speaking to it: what it accepted counts.
         Who wants to `only_read` is told what is wrong, and goes on without it.
         """
+        from ...harness.configuration.settings import Config, ConfigError
         from ...harness.project import Project
-        from ...harness.settings import Config, ConfigError
         from ...harness.state import StateDirectory
 
         try:

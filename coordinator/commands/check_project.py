@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...harness.configuration.settings import SHELL, Config, ConfigError
 from ...harness.floors import levels
 from ...harness.pausing.pause_file import PauseFile, what, why
 from ...harness.project import Project
-from ...harness.settings import SHELL, Config, ConfigError
 from ...worktrees.operations import operation_in_progress
 from ...worktrees.repository import EmptyRepository, Repository
 from .findings import Finding, fail, failed_with, ok, warn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...harness.schema import Invalid
+from ...harness.configuration.schema import Invalid
 from ...queue import requests
 from ...queue.requests import Refused
 from ..errors import WrongUsage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...harness.settings import MAX_AGENTS
+from ...harness.configuration.settings import MAX_AGENTS
 from .caller import Caller
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from ...harness.config import Config, load_config
+from ...harness.configuration.config import Config, load_config
+from ...harness.configuration.settings import ConfigError
 from ...harness.project import Project
-from ...harness.settings import ConfigError
 from ...harness.state import CONFIG_NAME, DIRECTORY, StateDirectory
 from ...worktrees.errors import GitError, GitMissing
 from ...worktrees.repository import BareRepository, NotARepository, Repository
@@ -101,7 +101,7 @@ def examine(start: Path) -> Iterator[Finding]:
 
 
 def _line(finding: Finding) -> str:
-    from ...harness.wording import one_line
+    from ...harness.configuration.wording import one_line
 
     remedy = f"\n      {' ' * 14}{one_line(finding.remedy)}" if finding.remedy else ""
     return f"{_MARKS[finding.verdict]}  {finding.name:<14}{one_line(finding.detail)}{remedy}"

@@ -11,13 +11,13 @@ from typing import Annotated
 
 from msgspec import Struct, field
 
-from ...harness import schema as read
-from ...harness.config import Config
-from ...harness.documents import Keys
+from ...harness.configuration import schema as read
+from ...harness.configuration.config import Config
+from ...harness.configuration.documents import Keys
+from ...harness.configuration.schema import Invalid, read_struct
+from ...harness.configuration.settings import SHELL
+from ...harness.configuration.wording import nearest, shown
 from ...harness.programs import check_runnable
-from ...harness.schema import Invalid, read_struct
-from ...harness.settings import SHELL
-from ...harness.wording import nearest, shown
 from ...queue.ids import InvalidId, check_id
 from ...queue.records import PRIORITIES, Item
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from ...harness.config import Config
-from ...harness.documents import DocumentError, decode
-from ...harness.entries import Entry, read_items
-from ...harness.schema import Invalid, dotted
-from ...harness.settings import ConfigError
+from ...harness.configuration.config import Config
+from ...harness.configuration.documents import DocumentError, decode
+from ...harness.configuration.schema import Invalid, dotted
+from ...harness.configuration.settings import ConfigError
 from ...queue.adding import InvalidItem
 from ...queue.records import Item
 from ..errors import WrongUsage
 from .caller import Caller, write_json
+from .entries import Entry, read_items
 from .fields import to_item
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from ...harness.configuration.template import found_programs, guess_checks, template
 from ...harness.project import Project
 from ...harness.state import CONFIG_NAME, DIRECTORY
-from ...harness.template import found_programs, guess_checks, template
 from .caller import Caller
 
 

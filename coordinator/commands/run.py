@@ -6,7 +6,7 @@ import os
 
 import click
 
-from ...harness.settings import MAX_AGENTS
+from ...harness.configuration.settings import MAX_AGENTS
 from ..errors import WrongUsage
 from .caller import Caller
 

@@ -6,12 +6,12 @@ import time
 
 import click
 
+from ...harness.configuration.settings import MAX_AGENTS
+from ...harness.configuration.wording import shown
 from ...harness.identity import Identity, is_alive
 from ...harness.pausing.pause_file import PauseFile
 from ...harness.pausing.pauses import Resumed
 from ...harness.project import Project
-from ...harness.settings import MAX_AGENTS
-from ...harness.wording import shown
 from ..control import request
 from ..errors import NotThere
 from ..lock import Holder, read_holder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...harness.units import parse_duration
+from ...harness.configuration.units import parse_duration
 from ...queue.tidying import tidy as pack_done_items
 from ..errors import WrongUsage
 from .caller import Caller

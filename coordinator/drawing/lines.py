@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...harness.units import format_duration
+from ...harness.configuration.units import format_duration
 from .cells import clean, cut
 from .moments import clock
 

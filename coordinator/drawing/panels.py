@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ...harness.units import format_duration
+from ...harness.configuration.units import format_duration
 from ..snapshot import Snapshot
 from . import cells
 from .frame import Frame, Line, Span

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ...harness.units import format_duration
+from ...harness.configuration.units import format_duration
 from ...queue.records import Item
 from ...queue.survey import STATES
 from ..snapshot import Snapshot

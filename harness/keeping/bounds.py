@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from ...queue.records import Item
-from ..settings import Config
+from ..configuration.settings import Config
 
 
 @dataclass(frozen=True)

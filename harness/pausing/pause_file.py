@@ -20,10 +20,10 @@ import msgspec
 
 from ...queue import atomic
 from ...queue.records import Item
-from ..config import Config
+from ..configuration.config import Config
+from ..configuration.settings import SHELL
 from ..programs import program_of
 from ..project import Project
-from ..settings import SHELL
 from . import pauses
 from .pauses import Event, State, Trouble
 

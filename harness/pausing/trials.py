@@ -13,11 +13,11 @@ from collections.abc import Callable
 from ...queue.clock import seconds_until
 from ...queue.records import Item, Record
 from ...queue.taking import Claim, Taker
-from ..config import Config
+from ..configuration.config import Config
+from ..configuration.settings import SHELL
+from ..configuration.wording import one_line
 from ..outcome import NO_ROOM, Evidence, at_no_cost
 from ..project import Project
-from ..settings import SHELL
-from ..wording import one_line
 from .likeness import alike, last_line
 from .pause_file import PauseFile, configuration_of, key_of
 from .pauses import Event, Failed, Failure, State, Succeeded, TrialBegun, TrialOver, Trouble, costs_nothing

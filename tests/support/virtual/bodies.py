@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from parallel_loop.harness.accepted import read_accepted
 from parallel_loop.harness.child import PLACE_TAKEN, PlaceTaken, hold_for_life
-from parallel_loop.harness.settings import Config
+from parallel_loop.harness.configuration.accepted import read_accepted
+from parallel_loop.harness.configuration.settings import Config
 from parallel_loop.harness.state import Heartbeat, StateDirectory
 from support.virtual.queue import WatchedQueue
 from support.virtual.world import World

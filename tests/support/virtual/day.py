@@ -16,9 +16,9 @@ from parallel_loop.coordinator.coordinator import Coordinator
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.coordinator.snapshot import Snapshot
 from parallel_loop.coordinator.status import StatusWriter
-from parallel_loop.harness.config import load_config
+from parallel_loop.harness.configuration.config import load_config
+from parallel_loop.harness.configuration.settings import Config, ConfigError
 from parallel_loop.harness.project import Project
-from parallel_loop.harness.settings import Config, ConfigError
 from parallel_loop.harness.state import DIRECTORY, StateDirectory
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.watching import BellWatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from parallel_loop.harness.settings import Config
+from parallel_loop.harness.configuration.settings import Config
 from parallel_loop.queue.clock import seconds_until
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from .documents import DocumentError, read_with_lines
-from .wording import shown
+from ...harness.configuration.documents import DocumentError, read_with_lines
+from ...harness.configuration.wording import shown
 
 _MAX_YAML_BYTES = 10_000_000
 _YAML_FLOW = re.compile(r"\s*\[\s*\{\s*[^\s\"}]")  # `[{prompt: …`: JSON has quotes there

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..queue import atomic
+from ...queue import atomic
 from .settings import Config, ConfigError
 
 _LIMIT_BYTES = 16_000_000
