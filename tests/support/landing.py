@@ -18,6 +18,8 @@ from parallel_loop.queue.taking import Taker
 from support.repository import attempt_git, commit, git
 from support.runs import add
 
+SUM_FILES = {"a": "1\n", "b": "2\n"}
+
 
 def scratch(project: Project) -> Path:
     """A worktree in which branches are made, so that the user's checkout stays as it is."""
@@ -77,6 +79,18 @@ def landed_items(project: Project, branch: str = "parallel-loop/landed") -> list
     """The items on a branch, in the order of landing, one for each merge of its first-parent history."""
     log = git(project.root, "log", "--reverse", "--first-parent", "--format=%(trailers:key=Item,valueonly)", branch)
     return log.split()
+
+
+def tip(project: Project, name: str = "parallel-loop/landed") -> str:
+    return git(project.root, "rev-parse", name)
+
+
+def why(project: Project, item_id: str) -> str:
+    """What the last record of the item gives as its reason."""
+    entry = project.queue.entry(item_id)
+    assert entry is not None
+    assert entry.last is not None
+    return entry.last.why or ""
 
 
 def replay(project: Project, check: str, branch: str = "parallel-loop/landed") -> None:

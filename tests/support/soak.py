@@ -17,6 +17,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from parallel_loop.coordinator.aggregate import current_snapshot
+from parallel_loop.queue.clock import utc_now
 from parallel_loop.queue.survey import Survey
 from support.proc import Seen, see
 from support.soak_gauges import Gauges, Use
@@ -235,7 +237,9 @@ class Soak:
             time.sleep(0.5)
             self.judge.look()
             idle = sum(beat.state == "idle" for beat in self.ground.beats())
-        time.sleep(4.0)  # in which the coordinator publishes what came last
+        idle_since = utc_now()
+        while current_snapshot(self.ground.project).at < idle_since and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)  # until the coordinator has published what came last
         now = self.gauges.read(self.ground.coordinator, [], None)
         if now is not None:
             self._rest.append(now)
