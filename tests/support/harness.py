@@ -19,6 +19,7 @@ from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.keeping.processes import is_keeper
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
+from parallel_loop.harness.state import Heartbeat, read_heartbeat
 from parallel_loop.harness.worker import Worker
 from parallel_loop.queue.records import Entry, Item, Record
 from support.repository import environment, make_repository
@@ -79,6 +80,12 @@ def start_worker(root: Path, name: str, environ: Mapping[str, str]) -> subproces
         stderr=subprocess.PIPE,
         bufsize=0,
     )
+
+
+def end_worker(worker: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Close its standard input, wait, and return exit code and what it said."""
+    _, said = worker.communicate(timeout=60)
+    return worker.returncode, said.decode()
 
 
 class Bench:
@@ -144,6 +151,21 @@ class Workshop:
         last = self.entry(item_id).last
         assert last is not None
         return last
+
+    def kind(self, item_id: str) -> Callable[[], str | None]:
+        """Return how to look up what the item came to: None while it is ready or worked on."""
+
+        def look() -> str | None:
+            last = self.entry(item_id).last
+            return None if last is None or last.kind == "claimed" else last.kind
+
+        return look
+
+    def beat(self) -> Heartbeat:
+        """What the worker of agent-1 last said of itself."""
+        beat = read_heartbeat(self.project.state.agent("agent-1"))
+        assert beat is not None
+        return beat
 
     def log(self, item_id: str, attempt: int = 1, agent: str = "agent-1") -> str:
         return self.project.state.agent(agent).attempt_log(item_id, attempt).read_text(errors="replace")
