@@ -3,72 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import math
-import os
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from parallel_loop.harness.keeping.tree import become_subreaper
 from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.outcome import Evidence
-from parallel_loop.harness.pausing import pause_file, pauses
+from parallel_loop.harness.pausing import pauses
 from parallel_loop.harness.pausing.pause_file import PauseFile
 from parallel_loop.harness.pausing.pauses import Event, Resumed, State, TrialBegun
-from parallel_loop.harness.pausing.trials import Trials
 from parallel_loop.harness.project import Project
-from parallel_loop.harness.runner import Run
 from parallel_loop.queue.chain import Chain
-from parallel_loop.queue.markers import Owner
-from parallel_loop.queue.records import Record
-from parallel_loop.queue.taking import Claim, PassesOver, Taker
+from parallel_loop.queue.taking import Claim, PassesOver
 from parallel_loop.queue.watching import BellWatch
-from support.forks import Crew, Line
 from support.harness import make_workshop, spare_others
+from support.pausing import MINE, Stand, add_all, pause, with_clock
 from support.queues import Clock
-from support.runs import add, make_project
-
-MINE = "programs: {mine: {argv: [mine]}, yours: {argv: [yours]}}\nroles: {narrow: {wip: 1}}\n"
-
-
-class Stand:
-    """A worker as far as taking and ending go: its attempts come to what the test says."""
-
-    def __init__(self, project: Project, name: str = "agent-1") -> None:
-        self.project = project
-        self.trials = Trials(project)
-        self.taker = Taker(project.queue, Owner(name, os.getpid()), project.wip)
-
-    def take(self) -> Claim | None:
-        return self.trials.take(self.taker)
-
-    def taken(self) -> str | None:
-        """Take one and hold it."""
-        claim = self.take()
-        return claim and claim.item.id
-
-    def end(
-        self, claim: Claim, outcome: str = "failed", said: str = "sh: no", seconds: float = 1.0, **fields: object
-    ) -> Record | None:
-        """End the attempt as one whose program ran for a second and ended with exit code 1, if it failed."""
-        at = self.project.queue.now()
-        code = 0 if outcome in {"done", "check-failed"} else 1
-        kind = "done" if outcome == "done" else "released"
-        run = Run("exited", 1.0, code)
-        evidence = Evidence(at, "agent-1", claim.started_at, seconds, "b", "l", run=run, output=said)
-        record = Record(**({"kind": kind, "at": at, "outcome": outcome} | fields))
-        settled = self.trials.settle(claim.item, record, evidence)
-        assert settled is not None
-        assert self.taker.end(claim, settled)
-        return settled
-
-
-def add_all(project: Project, *names: str, **fields: object) -> None:
-    for name in names:
-        add(project, name, **({"command": None, "program": "mine"} | fields))
+from support.runs import make_project
 
 
 @pytest.fixture
@@ -79,23 +31,6 @@ def clock() -> Clock:
 @pytest.fixture
 def project(tmp_path: Path, clock: Clock) -> Project:
     return with_clock(make_project(tmp_path / "r", MINE), clock)
-
-
-def with_clock(project: Project, clock: Clock) -> Project:
-    project.queue.now = clock
-    return project
-
-
-def pause(project: Project, **fields: object) -> Stand:
-    """Have three attempts at `mine` fail alike; return the worker that made them."""
-    add_all(project, "p1", "p2", "p3", **({"priority": 0} | fields))
-    stand = Stand(project)
-    for _ in range(3):
-        claim = stand.take()
-        assert claim is not None
-        stand.end(claim, not_before="2099-01-01T00:00:00.000000Z")
-    assert PauseFile(project).in_force() != {}
-    return stand
 
 
 def test_items_of_a_paused_program_are_passed_over_each_read_once(
@@ -310,77 +245,6 @@ def test_a_change_of_what_its_attempts_depend_on_ends_a_pause(
     stand = Stand(with_clock(Project.open(project.root, project.environ), clock))
     assert (stand.taken() == "a") == ends
     stand.taker.close()
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'[{"last": {}}]'])
-def test_a_file_that_cannot_be_read_is_as_good_as_none(project: Project, content: bytes) -> None:
-    stand = pause(project)
-    add_all(project, "a", "b")
-    project.state.pauses.write_bytes(content)
-    claim = stand.take()
-    assert claim is not None
-    stand.end(claim)
-    assert [one.attempts for one in PauseFile(project).look()] == [1]
-    stand.taker.close()
-
-
-def test_what_cannot_be_written_or_locked_stops_no_work(
-    project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stand = pause(project)
-    add_all(project, "a")
-    add_all(project, "y", program="yours")
-    monkeypatch.setattr(pause_file, "_PATIENCE_SECONDS", 0.0)
-    descriptor = os.open(project.state.pauses_lock, os.O_RDWR)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    clock.advance(60)
-    claim = stand.take()
-    assert claim is not None
-    assert claim.item.id == "y", "no trial that nobody else knows of"
-    record = stand.end(claim)
-    assert record is not None
-    assert record.counted
-    with pytest.raises(OSError, match="does not go on") as caught:
-        PauseFile(project).change(Resumed("mine"))
-    assert caught.value.errno == errno.ETIMEDOUT
-    os.close(descriptor)
-    assert stand.taken() == "a"
-    stand.taker.close()
-
-
-def test_of_many_processes_that_fail_at_once_no_failure_is_lost_and_one_begins_the_trial(project: Project) -> None:
-    pause(project).taker.close()
-    crowd = 12
-
-    def fail_and_try(line: Line) -> None:
-        own = Project(project.root, project.config, project.state)
-        own.queue.now = lambda: "2026-01-01T00:00:30.000000Z"
-        file = PauseFile(own)
-        for order in line.orders():
-            if order == "try":
-                own.queue.now = lambda: "2026-01-01T01:00:00.000000Z"
-                before, after = file.change(TrialBegun("mine"))
-                line.say(str(before != after))
-            else:
-                file.change(failure(project, order))
-                line.say("failed")
-
-    with Crew() as crew:
-        members = [crew.start(fail_and_try) for _ in range(crowd)]
-        for number, member in enumerate(members):
-            member.order(f"program-{number}")
-        assert {member.heard() for member in members} == {"failed"}
-        assert len(PauseFile(project).look()) == 1 + crowd
-        for member in members:
-            member.order("try")
-        assert sorted(member.heard() for member in members) == ["False"] * (crowd - 1) + ["True"]
-
-
-def failure(project: Project, key: str) -> object:
-    from parallel_loop.harness.pausing.pauses import Failed
-
-    (known, *_) = (one for one in PauseFile(project).look() if one.until is not None)
-    return Failed(msgspec.structs.replace(known.last, key=key, program=key))
 
 
 # --- with real attempts -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from parallel_loop.queue.imports import ImportUnfinished
 from parallel_loop.queue.store import Queue
 from support.queue_checker import read_chains
 from support.queues import AT_ONCE, START, add, an_item, append, drain, make_queue, make_taker, names_in
+from support.steps import Killed
 
 
 @pytest.fixture
@@ -94,10 +95,6 @@ def test_items_are_plain_files_that_can_be_read_with_cat(queue) -> None:
     assert "Do not edit" in readme
     for folder in names_in(queue.layout.root):
         assert folder in readme or folder in {"README", "format.json", "add.lock"}
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing in the queue catches it."""
 
 
 @pytest.mark.parametrize("survivors", [0, 1, 3])

@@ -32,15 +32,12 @@ from support.queues import (
     ready_lines,
     states,
 )
+from support.steps import Killed
 
 
 @pytest.fixture
 def queue(tmp_path):
     return make_queue(tmp_path / "queue", Clock())
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing in the queue catches it."""
 
 
 def die(*_args: object, **_more: object) -> None:

@@ -11,7 +11,7 @@ from parallel_loop.queue.buckets import live_lines, read_text
 from parallel_loop.queue.clock import later, utc_now
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.ready import paths_of_buckets
-from parallel_loop.queue.records import Item, Kind, Record
+from parallel_loop.queue.records import Entry, Item, Kind, Record
 from parallel_loop.queue.retry import RetryPolicy
 from parallel_loop.queue.store import Queue
 from parallel_loop.queue.survey import Survey
@@ -76,6 +76,20 @@ def drain(queue: Queue, taker: Taker) -> list[str]:
         assert end(queue, taker, claim)
         taken.append(claim.item.id)
     return taken
+
+
+def finish(queue: Queue, *item_ids: str) -> dict[str, Entry | None]:
+    """Add these items and have a worker do them; return all that is known of them."""
+    queue.add([an_item(item_id) for item_id in item_ids])
+    taker = make_taker(queue)
+    assert drain(queue, taker) == list(item_ids)
+    taker.close()
+    return {item_id: queue.entry(item_id) for item_id in item_ids}
+
+
+def own_files(queue: Queue) -> list[str]:
+    """The files that items have of their own, as those in a pack have not."""
+    return sorted(path.name for path in queue.layout.items.glob("*/*"))
 
 
 def ready_lines(queue: Queue) -> list[str]:

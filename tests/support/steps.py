@@ -26,6 +26,10 @@ OPERATIONS = (
 LOOKS = ("open", "listdir", "lstat", "stat")  # what changes nothing; an `open` that makes no file is one, too
 
 
+class Killed(BaseException):
+    """Stands for a kill: nothing in the queue catches it."""
+
+
 class Step(NamedTuple):
     """One call that is about to be made: `arguments` are those of the function `operation` of ``os``."""
 
