@@ -1,4 +1,7 @@
-"""Checking a candidate: the configured checks on the merged result, in the landing worktree, cleaned for it."""
+"""Checking a candidate: the configured checks on the merged result, in the landing worktree, cleaned for it.
+
+A tree that passed is not checked again for as long as the process lives, whatever commit it comes with.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from ..harness.runner import Job, Run, run
 from ..harness.setting_up import LANDER_IDENTITY, equip
 from ..harness.watch import Watch
 from ..worktrees.environment import scrub
-from ..worktrees.landing import Candidate, LandingBranch
+from ..worktrees.landing import LandingBranch
 from ..worktrees.pool import Pool
 from ..worktrees.worktree import Worktree
 from .target_report import LANDER
@@ -46,19 +49,36 @@ class Checker:
         self._project, self._pool, self._worktree, self._branch = project, pool, worktree, branch
         self._room = room
         self._logs = project.state.agent(LANDER).logs
+        self._green: set[str] = set()
 
-    def check(self, candidate: Candidate, name: str, is_wanted: Callable[[], bool] = lambda: True) -> Verdict:
-        """Run all checks on `candidate` until one fails, `name` naming the log; stop when `is_wanted` says no."""
-        if not self._project.config.checks:
+    def check(self, commit: str, tree: str, name: str, is_wanted: Callable[[], bool] = lambda: True) -> Verdict:
+        """Run all checks on `commit` until one fails, `name` naming the log; stop when `is_wanted` says no.
+
+        `tree` is the commit's.
+        """
+        if not self._project.config.checks or tree in self._green:
             return Verdict()
         try:
-            return self._check_all(candidate, name, is_wanted)
+            verdict = self._check_all(commit, name, is_wanted)
         finally:
             self._pool.ensure(LANDER)  # a check may have deleted it
+        if verdict.passed:
+            self._green.add(tree)
+        return verdict
 
-    def _check_all(self, candidate: Candidate, name: str, is_wanted: Callable[[], bool]) -> Verdict:
+    def check_twice(self, commit: str, tree: str, name: str) -> Verdict:
+        """The same, but a failure counts when it comes twice; what passes the second time is on record as flaky."""
+        first = self.check(commit, tree, name)
+        if first.failed is None:
+            return first
+        second = self.check(commit, tree, name)
+        if second.passed:
+            self._project.state.record_event("flaky", commit=commit, why=first.failed)
+        return second
+
+    def _check_all(self, commit: str, name: str, is_wanted: Callable[[], bool]) -> Verdict:
         config = self._project.config
-        self._branch.check_out(candidate.commit)
+        self._branch.check_out(commit)
         equip(self._worktree, self._project)
         log = self._logs / f"{name}.log"
         for command in (*config.setup.run, *config.checks):

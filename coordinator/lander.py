@@ -1,4 +1,4 @@
-"""Landing: one branch at a time is merged, checked as merged, and only then becomes the landing branch.
+"""Landing: what waits is merged, checked as merged, and only then becomes the landing branch (train.py).
 
 Guarantees:
 - whatever the landing branch points to has passed the checks, in a worktree of its own, as merged;
@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
+import shlex
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import msgspec
 
 from ..harness.child import hold_for_life, serve
 from ..harness.heart import Heart
@@ -30,24 +32,39 @@ from ..harness.project import Project
 from ..harness.room import Room
 from ..harness.setting_up import ensure_landing_branch
 from ..harness.shortage import is_shortage
-from ..queue.atomic import Unreadable
-from ..queue.records import Entry, Record
 from ..queue.watching import BellWatch
-from ..worktrees.branches import attempt_branch, free_branch
+from ..worktrees.branches import attempt_branch, attempt_branches, free_among
 from ..worktrees.errors import GitError
-from ..worktrees.landing import LANDING_BRANCH, Candidate, Conflict
+from ..worktrees.landing import LANDING_BRANCH, Candidate
 from ..worktrees.pool import Pool
 from ..worktrees.recycle import RecycleFailed
 from ..worktrees.repository import Repository
 from ..worktrees.setup import OutsideTree
+from ..worktrees.target import Blocked
 from .checking import Checker
-from .target_keeper import TargetKeeper, describe_conflict
+from .landing_records import LandingRecords, Waiting
+from .target_keeper import TargetKeeper
 from .target_report import LANDER
+from .train import Faulty, RedBase, Train, Unsettled
 
 _MOST_FAULTS = 3  # of git with one item, before it is given back; another git may have been in the way
 _FAULT_PAUSE_SECONDS = 1.0
 _FAULTS = (GitError, RecycleFailed, OutsideTree)
 _MOST_MOVES = 5  # of the landing branch by others while one item is checked: then it is the check that moves it
+_RED_SECONDS = 600.0  # after which what failed by itself is tried again: a service that the checks need may be back
+
+
+@dataclass(frozen=True)
+class _RedBase:
+    """A tip of the landing branch that fails the checks by itself, and the attempts that did not mend it."""
+
+    commit: str
+    tried: set[tuple[str, int]]
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.since + _RED_SECONDS
 
 
 class Lander:
@@ -73,9 +90,13 @@ class Lander:
             self._branch.abandon(Candidate(commit, "", ""))
         self._room = Room(project, orders, self._heart, LANDER)
         checker = Checker(project, self._pool, worktree, self._branch, self._room)
-        self._check = checker.check
         self._keeper = TargetKeeper(project, target, self._repository, self._branch, checker)
+        self._records = LandingRecords(project)
+        self._train = Train(project, self._repository, self._branch, checker, self._records)
+        self._red_base: _RedBase | None = None
+        self._one_by_one = 0  # for so many rounds, to see who is at fault
         self._faults: Counter[str] = Counter()
+        self._moves: Counter[str] = Counter()
         self._heart.rest()
 
     def run(self) -> None:
@@ -120,22 +141,35 @@ class Lander:
         return is_shortage(error) or self._room.lack() is not None  # git does not always say why
 
     def _land_next(self) -> bool:
-        queue = self._project.queue
-        for item_id in queue.hints.landing():
-            try:
-                entry = queue.entry(item_id)
-            except Unreadable:  # `attention` names it; the others must not wait for it
+        batch = self._next_batch()
+        if not batch or self._keeper.branch_checked_out():  # told of by the keeper's next look
+            return False
+        self._heart.tell("landing", item=batch[0].item.id, attempt=batch[0].attempt)
+        self._land(batch)
+        ended = sum(not self._records.is_wanted(waiting) for waiting in batch)
+        self._heart.rest(done=ended)
+        return not self._orders.stopping
+
+    def _next_batch(self) -> list[Waiting]:
+        """Return what is to land next, who has waited longest first, but for what a red base keeps waiting."""
+        if self._red_base is not None and (self._red_base.is_over or self._branch.tip() != self._red_base.commit):
+            self._red_base = None
+            self._keeper.obstruct(None)
+        tried = self._red_base.tried if self._red_base is not None else ()
+        size = 1 if self._one_by_one else self._train.size
+        waiting = (found for found in self._records.waiting() if (found[0].item.id, found[0].attempts) not in tried)
+        found = list(itertools.islice(waiting, size))
+        self._one_by_one = max(0, self._one_by_one - 1)
+        taken = attempt_branches(self._repository.git) if found else ()
+        batch = []
+        for entry, handed in found:
+            if handed.commit is None:
+                why = "it was handed over for landing without a commit"
+                self._records.send_back(entry, handed, "error", why)
                 continue
-            if entry is None or entry.last is None or entry.last.kind != "landing":
-                self._unmark(item_id)
-                continue
-            if self._keeper.branch_checked_out():  # told of by the keeper's next look
-                return False
-            self._heart.tell("landing", item=item_id, attempt=entry.attempts)
-            self._land_or_send_back(entry, entry.last)
-            self._heart.rest(done=1)
-            return not self._orders.stopping
-        return False
+            heir = free_among(taken, attempt_branch(entry.item.id, entry.attempts + 1))
+            batch.append(Waiting(entry, handed, heir))
+        return batch
 
     @property
     def seconds_until_look(self) -> float:
@@ -154,113 +188,73 @@ class Lander:
         self._tip = self._branch.tip()
         return True
 
-    # --- one item -------------------------------------------------------------------------------------
+    # --- one batch ------------------------------------------------------------------------------------
 
-    def _land_or_send_back(self, entry: Entry, handed: Record) -> None:
+    def _land(self, batch: Sequence[Waiting]) -> None:
+        before = self._tip
         try:
             self._pool.ensure(LANDER)
             self._restore_branch()
-            landed = self._land(entry, handed)
+            self._train.land(batch)
+        except Faulty as fault:
+            self._bear(fault.waiting, fault.error)
         except _FAULTS as error:
-            if self._is_want_of_room(error):
-                raise OSError(errno.ENOSPC, str(error)) from error
-            if isinstance(error, GitError) and self._keeper.note_obstacle(error):
-                self.look_at_target()
-                self._orders.wait(
-                    _FAULT_PAUSE_SECONDS
-                )  # and again: the work is done, it must not be done twice for this
-                return
-            self._faults[entry.item.id] += 1
-            gone = handed.commit is None or self._repository.resolve(handed.commit) is None
-            if gone or self._faults[entry.item.id] >= _MOST_FAULTS:  # the others must not wait for it any longer
-                self._send_back(entry, handed, "error", str(error))
+            if len(batch) == 1 or self._is_want_of_room(error) or self._is_obstacle(error):
+                self._bear(batch[0], error)
             else:
-                self._orders.wait(_FAULT_PAUSE_SECONDS)
-            return
-        self._faults.pop(entry.item.id, None)
-        self._keeper.note_obstacle(None)
-        if landed:
+                self._one_by_one = len(batch)  # it shows whose fault it is
+        except RedBase as red:
+            self._red_base = _RedBase(red.commit, {(one.item.id, one.attempt) for one in batch})
+            self._keeper.obstruct(self._describe(red))
+        except Unsettled as unsettled:
+            if unsettled.moved:
+                self._note_move(batch)
+        else:
+            self._forget_faults(batch)
+            self._keeper.note_obstacle(None)
+        self._tip = self._branch.tip()
+        if self._tip != before:
             self._keeper.look()
 
-    def _land(self, entry: Entry, handed: Record) -> bool:
-        """Land the item or send it back; False when it has not landed."""
-        item = entry.item
-        if handed.commit is None:
-            self._send_back(entry, handed, "error", "it was handed over for landing without a commit")
-            return False
-        message = (
-            f"{item.title}\n\nItem: {item.id}\nAttempt: {entry.attempts}\nAgent: {handed.agent}\n"
-            f"Branch: {handed.branch}\n"
-        )
-        is_wanted = self._is_still_landing(entry)
-        heir = free_branch(self._repository.git, attempt_branch(item.id, entry.attempts + 1))
-        for _ in range(_MOST_MOVES):
-            if self._branch.is_landed(handed.commit):
-                self._record_landed(entry, handed, handed.commit)
-                return True
-            candidate = self._branch.merge(handed.commit, message)
-            if isinstance(candidate, Conflict):
-                self._send_back(entry, handed, "conflict", describe_conflict(candidate))
-                return False
-            verdict = self._check(candidate, f"{item.id}-{entry.attempts}", is_wanted)
-            if not verdict.passed or not is_wanted():  # looked at after the heir's name was: see branches.py
-                self._branch.abandon(candidate)
-                if verdict.failed:
-                    why = f"{verdict.failed} on the result of merging it with what landed before"
-                    self._send_back(entry, handed, "check-failed", why, verdict.output)
-                return False
-            if self._branch.advance(candidate, heir=heir):
-                self._tip = candidate.commit
-                self._record_landed(entry, handed, candidate.commit)
-                return True
-            self._branch.abandon(candidate)
-        self._send_back(entry, handed, "error", f"{LANDING_BRANCH} moved {_MOST_MOVES} times while it was checked")
-        return False
+    def _forget_faults(self, batch: Sequence[Waiting]) -> None:
+        for waiting in batch:
+            self._faults.pop(waiting.item.id, None)
+            self._moves.pop(waiting.item.id, None)
 
-    def _is_still_landing(self, entry: Entry) -> Callable[[], bool]:
-        """Return what tells whether the item still waits for landing: it may be cancelled meanwhile."""
-        has_record, item_id, number = self._project.queue.chain.has_record, entry.item.id, entry.next_number
-        return lambda: not has_record(item_id, number)
+    def _bear(self, waiting: Waiting, error: Exception) -> None:
+        """Wait for what hinders git to pass; an item that it fails with again and again is given back."""
+        if self._is_want_of_room(error):
+            raise OSError(errno.ENOSPC, str(error)) from error
+        if isinstance(error, GitError) and self._keeper.note_obstacle(error):
+            self.look_at_target()
+            self._orders.wait(_FAULT_PAUSE_SECONDS)  # and again: the work is done, it must not be done twice for this
+            return
+        self._faults[waiting.item.id] += 1
+        gone = self._repository.resolve(waiting.commit) is None
+        if gone or self._faults[waiting.item.id] >= _MOST_FAULTS:  # the others must not wait for it any longer
+            self._records.send_back(waiting.entry, waiting.handed, "error", str(error))
+            self._forget_faults([waiting])
+        else:
+            self._orders.wait(_FAULT_PAUSE_SECONDS)
 
-    def _record_landed(self, entry: Entry, handed: Record, commit: str) -> None:
-        self._repository.flush()
-        done = msgspec.structs.replace(handed, kind="done", at=self._project.queue.now(), commit=commit)
-        self._close(entry, done, "landed")
+    def _is_obstacle(self, error: Exception) -> bool:
+        return isinstance(error, GitError) and self._keeper.is_obstacle(error)
 
-    def _send_back(self, entry: Entry, handed: Record, outcome: str, why: str, output: str = "") -> None:
-        """Give the item back for another attempt, which is told why; out of attempts, it is failed."""
-        failure = msgspec.structs.replace(
-            handed, kind="released", at=self._project.queue.now(), outcome=outcome, why=why, text=output or None
-        )
-        record = self._project.retry.after_failure(entry, failure)
-        self._close(entry, record, record.kind)
-        self._faults.pop(entry.item.id, None)
+    def _note_move(self, batch: Sequence[Waiting]) -> None:
+        """Somebody moved the landing branch while it was checked; if that goes on, it is what is checked that does."""
+        for waiting in batch:
+            self._moves[waiting.item.id] += 1
+            if len(batch) == 1 and self._moves[waiting.item.id] >= _MOST_MOVES:
+                why = f"{LANDING_BRANCH} moved {_MOST_MOVES} times while it was checked"
+                self._records.send_back(waiting.entry, waiting.handed, "error", why)
+                self._forget_faults([waiting])
+        if len(batch) > 1:
+            self._one_by_one = len(batch)
 
-    def _close(self, entry: Entry, record: Record, event: str) -> None:
-        if self._project.queue.append(entry, record):
-            self._project.state.record_event(
-                event,
-                item=entry.item.id,
-                attempt=entry.attempts,
-                agent=record.agent,
-                outcome=record.outcome,
-                why=record.why,
-                commit=record.commit,
-                seconds=record.seconds,
-            )
-        self._unmark(entry.item.id)
-
-    def _unmark(self, item_id: str) -> None:
-        """Remove the hint that the item waits for landing, unless it does: another attempt may have come so far.
-
-        Removed first, then looked at: whoever hands it over makes the record first, then the hint.
-        """
-        queue = self._project.queue
-        queue.hints.unmark_landing(item_id)
-        with contextlib.suppress(Unreadable):
-            entry = queue.entry(item_id)
-            if entry is not None and entry.last_is("landing"):
-                queue.refresh_hints(entry)
+    def _describe(self, red: RedBase) -> Blocked:
+        log = self._project.state.agent(LANDER).logs / f"base-{red.commit[:12]}.log"
+        why = f"{red.verdict.failed} on what is there without any new work, so nothing lands but what mends that"
+        return Blocked(why, f"less {shlex.quote(str(log))}")
 
     # --- the landing branch ---------------------------------------------------------------------------
 

@@ -34,10 +34,20 @@ class TargetKeeper:
         self._project, self._target = project, target
         self._repository, self._branch, self._checker = repository, branch, checker
         self._rejection: tuple[str, Blocked] | None = None
-        self._obstacle: Blocked | None = None
+        self._obstacle: Blocked | None = None  # a lock file
+        self._obstruction: Blocked | None = None
         self._next_look = 0.0
         self._settled: tuple[object, ...] | None = None  # the trace of the branches when all was as it should be
         self._settled_until = 0.0
+
+    def obstruct(self, blocked: Blocked | None) -> None:
+        """Have the report say that nothing lands, or that it does again."""
+        if blocked != self._obstruction:
+            self._obstruction, self._settled, self._next_look = blocked, None, 0.0
+
+    def is_obstacle(self, error: GitError) -> bool:
+        """Whether git failed at a lock file that stands in its way."""
+        return _LEFT_LOCK.search(error.stderr) is not None
 
     def note_obstacle(self, error: GitError | None) -> bool:
         """Remember a lock file that a killed git left in the repository, or that it has gone; False if it is none."""
@@ -78,6 +88,8 @@ class TargetKeeper:
         except (GitError, LockTimeout, RecycleFailed) as error:
             where = shlex.quote(str(self._repository.root))
             result = Blocked(f"git could not do it: {error}", f"git -C {where} status")
+        if isinstance(result, Followed) and self._obstruction is not None:
+            result = self._obstruction
         if isinstance(result, Followed):  # what blocks it may be in the user's files, which leave no trace here
             self._settled = before
         if not isinstance(result, Diverged):  # committed to once more in between: there is nothing to say yet
@@ -101,8 +113,9 @@ class TargetKeeper:
             return self._rejection[1]
         candidate = self._branch.merge(tip, f"Merge {self._target}")
         if isinstance(candidate, Conflict):
-            return self._blocked(tip, describe_conflict(candidate))
-        verdict = self._checker.check(candidate, f"{self._target.replace('/', '-')}-{tip[:12]}")
+            return self._blocked(tip, candidate.describe())
+        name = f"{self._target.replace('/', '-')}-{tip[:12]}"
+        verdict = self._checker.check_twice(candidate.commit, candidate.tree, name)
         if verdict.passed and self._branch.advance(candidate):
             self._project.state.record_event("target-merged", commit=candidate.commit, target=self._target)
             return None
@@ -127,11 +140,3 @@ class TargetKeeper:
             event = "target-blocked" if report.blocked else "target-followed"
             self._project.state.record_event(event, why=report.blocked, commit=report.landed, target=report.name)
             self._project.queue.bell.ring()
-
-
-def describe_conflict(conflict: Conflict) -> str:
-    """Say in one line what a commit cannot be merged with, and where."""
-    if not conflict.paths:
-        return conflict.summary
-    names = ", ".join(conflict.paths[:10]) + (" and more" if len(conflict.paths) > 10 else "")
-    return f"it conflicts with what landed meanwhile, in {names}"

@@ -66,6 +66,7 @@ def test_branches_land_one_after_the_other(place, landing):
 
 
 def test_a_candidate_costs_few_git_commands(place, landing, monkeypatch):
+    landing.abandon(candidate(landing, branch(place, "first", {"first": "1"})))  # reads the attributes
     sha = branch(place, "one", {"one": "1"})
     calls: list[str] = []
     real = Git.run
@@ -98,9 +99,9 @@ def test_a_candidate_made_on_an_older_tip_does_not_land(place, landing):
 def test_what_a_later_attempt_has_begun_to_replace_does_not_land(place, landing):
     made = candidate(landing, branch(place, "one/1", {"one": "1"}))
     branch(place, "one/2", {"one": "2"})
-    assert not landing.advance(made, heir="one/2")
+    assert not landing.advance(made, heirs=["one/2"])
     assert landing.tip() == place.start
-    assert landing.advance(made, heir="one/3")
+    assert landing.advance(made, heirs=["one/3"])
 
 
 def test_who_was_superseded_lands_nothing_any_more(place, landing):

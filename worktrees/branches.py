@@ -11,22 +11,38 @@ What a program commits by itself is not held up; so nobody takes an attempt's wo
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Container, Iterator
+
 from .git import Git
 from .repository import resolve
+
+_FOLDER = "parallel-loop/item"
 
 
 def attempt_branch(item_id: str, attempt: int) -> str:
     """The name that the branch of an attempt has, unless it is taken."""
-    return f"parallel-loop/item/{item_id}/{attempt}"
+    return f"{_FOLDER}/{item_id}/{attempt}"
 
 
 def free_branch(git: Git, name: str) -> str:
     """The first of `<name>`, `<name>-2`, `<name>-3`, … that is no branch: an earlier life of a queue leaves some."""
-    number, found = 1, name
-    while resolve(git, f"refs/heads/{found}") is not None:
-        number += 1
-        found = f"{name}-{number}"
-    return found
+    return next(found for found in _alike(name) if resolve(git, f"refs/heads/{found}") is None)
+
+
+def free_among(taken: Container[str], name: str) -> str:
+    """The same, where the names of all branches of attempts are known to be `taken`."""
+    return next(found for found in _alike(name) if found not in taken)
+
+
+def attempt_branches(git: Git) -> set[str]:
+    """The names of all branches of attempts that there are."""
+    return set(git.text("for-each-ref", "--format=%(refname:lstrip=2)", f"refs/heads/{_FOLDER}").split())
+
+
+def _alike(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
 def move_branch(git: Git, branch: str, commit: str, old: str | None, *, heir: str | None, message: str) -> None:

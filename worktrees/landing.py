@@ -1,9 +1,11 @@
-"""Candidates and the landing branch: merging without a checkout, and moving the branch by compare-and-swap.
+"""The landing branch: stacks of joined branches become candidates, and the branch moves by compare-and-swap.
 
 Guarantees: the landing branch only ever moves from the commit a candidate was made on to that candidate, in one step; a
-candidate is held by a ref from the moment it exists, so that no gc takes it and a kill leaves it visible. Once another
-has taken the landing branch over, who had it before moves it no more: a ref names the one who may, and git compares it
-in the same step.
+candidate is held by a ref from the moment it exists, so that no gc takes it and a kill leaves it visible. Several
+branches land as one commit whose first parent is the tip before: so the first-parent history holds nothing but trees
+that were candidates. Once another has taken the landing branch over, who had it before moves it no more: a ref names
+the one who may, and git compares it in the same step. In that step, too, a ref says of each item with which commit it
+landed; it stays until somebody has recorded that.
 
 Assumes: one landing process, which alone uses the landing worktree. Nobody has the landing branch checked out.
 """
@@ -11,22 +13,30 @@ Assumes: one landing process, which alone uses the landing worktree. Nobody has 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .branches import unless_exists
 from .environment import Identity
 from .errors import GitError
+from .joining import Conflict, Joined, Joiner, Style
 from .recycle import reset_to
 from .repository import Repository, resolve
 from .salvage import commit_tree
 from .worktree import Worktree
 
+__all__ = ["LANDING_BRANCH", "Candidate", "Conflict", "Joined", "LandingBranch", "Style", "Superseded", "landed_ref"]
+
 LANDING_BRANCH = "parallel-loop/landed"
 _REF = f"refs/heads/{LANDING_BRANCH}"
 _OWNER = "refs/parallel-loop/lander"
-_TREE = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64})\0")
+_LANDED = "refs/parallel-loop/landed"
+
+
+def landed_ref(item_id: str, attempt: int) -> str:
+    """The ref that holds the commit with which an attempt landed, from that step until it is recorded."""
+    return f"{_LANDED}/{item_id}/{attempt}"
 
 
 class Superseded(Exception):
@@ -50,14 +60,6 @@ class Candidate:
         return f"refs/parallel-loop/candidate/{self.commit}"
 
 
-@dataclass(frozen=True)
-class Conflict:
-    """Why a commit cannot be merged: the paths, and what git says about them."""
-
-    paths: tuple[str, ...]
-    summary: str
-
-
 class LandingBranch:
     """The branch `parallel-loop/landed` of a repository, worked on in the landing worktree."""
 
@@ -65,7 +67,9 @@ class LandingBranch:
         self._repository = repository
         self._worktree = worktree
         self._git = worktree.git(identity)
+        self._joiner = Joiner(worktree, identity, self.check_out)
         self._token: str | None = None
+        self._moved_to: str | None = None
 
     def take_over(self) -> None:
         """Make sure that nobody who took the branch over before moves it from now on.
@@ -99,27 +103,42 @@ class LandingBranch:
         """Whether the branch contains `commit`."""
         return self._git.run("merge-base", "--is-ancestor", commit, _REF, ok=(0, 1)).returncode == 0
 
+    def tree_of(self, commit: str) -> str:
+        """The tree of a commit."""
+        return self._git.text("rev-parse", f"{commit}^{{tree}}")
+
+    def join(
+        self, onto: str, source: str, message: str, style: Style = "merge", *, facts: bool = True
+    ) -> Joined | Conflict:
+        """Put branch tip `source` on top of `onto`; nothing holds the commit yet. See `Joiner.join`."""
+        return self._joiner.join(onto, source, message, style, facts=facts)
+
     def merge(self, commit: str, message: str) -> Candidate | Conflict:
-        """Merge `commit` with the tip, changing no branch and no file.
+        """A candidate of `commit` merged with the tip.
 
         Raises GitError when `commit` does not exist or git fails.
         """
-        tip, head, other = self._git.text(
-            "rev-parse", f"{_REF}^{{commit}}", "HEAD^{commit}", f"{commit}^{{commit}}"
-        ).split()
-        if head != tip:  # merge-tree reads .gitattributes from the files around it: `merge=union` and the like
-            self.check_out(tip)
-        argv = ("merge-tree", "--write-tree", "--name-only", "-z", tip, other)
-        merged = self._git.run(*argv, ok=(0, 1, 128))
-        found = _TREE.match(merged.stdout)
-        if merged.returncode == 128 and "unrelated histories" in merged.stderr:
-            return Conflict((), "it shares no commit with the landing branch")
-        if found is None or merged.returncode == 128:  # 1 is also "not something we can merge"
-            raise GitError(argv, self._git.directory, merged.returncode, merged.stderr)
-        if merged.returncode == 1:
-            return _conflict(merged.stdout)
-        tree = found[1].decode()
-        candidate = Candidate(commit_tree(self._git, tree, [tip, other], message), tree, tip)
+        tip, other = self._git.text("rev-parse", f"{_REF}^{{commit}}", f"{commit}^{{commit}}").split()
+        joined = self.join(tip, other, message)
+        return joined if isinstance(joined, Conflict) else self._candidate(tip, [joined], message)
+
+    @contextmanager
+    def held(self, onto: str, stack: Sequence[Joined], message: str) -> Iterator[Candidate]:
+        """The candidate that lands all of `stack`, of which the first was joined to `onto`, under `message`.
+
+        It is abandoned when the block ends and the branch has not moved to it.
+        """
+        candidate = self._candidate(onto, stack, message)
+        try:
+            yield candidate
+        finally:
+            if self._moved_to != candidate.commit:
+                self.abandon(candidate)
+
+    def _candidate(self, onto: str, stack: Sequence[Joined], message: str) -> Candidate:
+        last = stack[-1]
+        commit = last.commit if len(stack) == 1 else commit_tree(self._git, last.tree, [onto, last.commit], message)
+        candidate = Candidate(commit, last.tree, onto)
         self._git.run("update-ref", candidate.ref, candidate.commit)
         return candidate
 
@@ -127,15 +146,20 @@ class LandingBranch:
         """Make the landing worktree clean at `commit`; `keep` are patterns of files that survive."""
         reset_to(self._worktree, commit, keep=keep)
 
-    def advance(self, candidate: Candidate, *, heir: str | None = None) -> bool:
-        """Move the branch to `candidate`; False when it has moved since the candidate was made, or `heir` exists.
+    def advance(
+        self, candidate: Candidate, *, heirs: Iterable[str] = (), landed: Mapping[str, str] | None = None
+    ) -> bool:
+        """Move the branch to `candidate`; False when it has moved since the candidate was made, or a heir exists.
 
-        `heir` is the branch of the next attempt: that of the candidate is not to land any more. Raises Superseded.
+        `heirs` are the branches of the next attempts: what the candidate has of the one before is not to land any more.
+        `landed` are refs, and the commits they are to hold from this step on. Raises Superseded.
         """
+        heirs = tuple(heirs)
         commands = [
             f"update {_REF}\0{candidate.commit}\0{candidate.onto}\0",
             f"delete {candidate.ref}\0\0",
-            unless_exists(heir),
+            *map(unless_exists, heirs),
+            *(f"update {ref}\0{commit}\0\0" for ref, commit in (landed or {}).items()),
             f"verify {_OWNER}\0{self._token}\0" if self._token else "",
         ]
         try:
@@ -143,12 +167,14 @@ class LandingBranch:
         except GitError:
             tip = self.tip()
             if tip == candidate.commit:
+                self._moved_to = tip
                 return True  # killed after the step and run again
             if self._token not in {None, self._owner()}:
                 raise Superseded from None
-            if tip != candidate.onto or (heir and resolve(self._git, f"refs/heads/{heir}")):
+            if tip != candidate.onto or any(resolve(self._git, f"refs/heads/{heir}") for heir in heirs):
                 return False
             raise
+        self._moved_to = candidate.commit
         return True
 
     def _owner(self) -> str:
@@ -162,17 +188,25 @@ class LandingBranch:
         """The candidates that a killed landing process held; all can be abandoned."""
         return self._git.text("for-each-ref", "--format=%(objectname)", "refs/parallel-loop/candidate").split()
 
+    def landed(self) -> dict[str, str]:
+        """The refs that say what landed and is not recorded yet, and the commits that they hold.
 
-def _conflict(out: bytes) -> Conflict:
-    """Read `merge-tree -z`: tree, the paths, an empty field, then messages (count, paths, kind, text)."""
-    fields = [os.fsdecode(field) for field in out.split(b"\0")]
-    end = fields.index("", 1)
-    messages, at = [], end + 1
-    while at < len(fields) and fields[at].isdigit():
-        at += int(fields[at]) + 1
-        kind, text = fields[at], fields[at + 1]
-        if kind.startswith("CONFLICT"):
-            messages.append(text.strip())
-        at += 2
-    paths = tuple(dict.fromkeys(fields[1:end]))
-    return Conflict(paths, "\n".join(messages) or "conflict in " + ", ".join(paths))
+        A ref of a commit that the branch does not contain, since somebody has moved it back, says nothing.
+        """
+        listed = self._git.text("for-each-ref", f"--merged={_REF}", "--format=%(refname) %(objectname)", _LANDED)
+        return dict(line.split(" ") for line in listed.splitlines())
+
+    def forget_landed(self, refs: Iterable[str]) -> None:
+        """Remove such refs: what they say is recorded."""
+        commands = "".join(f"delete {ref}\0\0" for ref in refs)
+        if commands:
+            self._git.run("update-ref", "-z", "--stdin", stdin=commands.encode())
+
+    def landed_between(self, older: str, newer: str, most: int) -> list[str]:
+        """The subjects of what landed after `older` up to `newer`, the newest first, at most `most`."""
+        options = (f"--max-count={most}", "--first-parent", "--no-show-signature", "--format=%h %s")
+        return self._git.text("log", *options, f"{older}..{newer}").splitlines()
+
+    def base(self, commit: str, other: str) -> str | None:
+        """The newest commit that both have, None when there is none."""
+        return self._git.run("merge-base", commit, other, ok=(0, 1)).text or None

@@ -9,7 +9,7 @@ Assumes: see `snapshot`. Ignored files are taken only when asked for: they are b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .environment import Identity
 from .git import Git, GitError
@@ -81,13 +81,24 @@ def keep(git: Git, ref: str, commit: str) -> str:
         number += 1
 
 
-def commit_tree(git: Git, tree: str, parents: Sequence[str], message: str, *, at_seconds: int | None = None) -> str:
-    """A commit of `tree`, dated now or `at_seconds` since 1970; the message may have any length."""
+def commit_tree(
+    git: Git,
+    tree: str,
+    parents: Sequence[str],
+    message: str,
+    *,
+    at_seconds: int | None = None,
+    author: Mapping[str, str] | None = None,
+) -> str:
+    """A commit of `tree`, dated now or `at_seconds` since 1970; the message may have any length.
+
+    `author`: variables that name another author than git's identity.
+    """
     named = [argument for parent in dict.fromkeys(parents) for argument in ("-p", parent)]
     text = message.replace("\0", "").encode("utf-8", "surrogateescape")
     date = f"@{at_seconds} +0000"
-    env = {} if at_seconds is None else {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
-    return git.run("commit-tree", tree, *named, stdin=text, env=env).text
+    dated = {} if at_seconds is None else {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    return git.run("commit-tree", tree, *named, stdin=text, env=dated | dict(author or {})).text
 
 
 def _commit(worktree: Worktree, git: Git, snapshot: Snapshot, message: str, *, required: bool) -> str | None:

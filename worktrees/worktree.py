@@ -30,7 +30,7 @@ class Worktree:
     def __init__(self, path: Path, git_dir: Path) -> None:
         self.path = path
         self.git_dir = git_dir
-        self._lease = git_dir / "parallel-loop.lease"
+        self.lease = git_dir / "parallel-loop.lease"
         self._excludes = git_dir / "parallel-loop.exclude"
 
     @property
@@ -43,7 +43,7 @@ class Worktree:
         configuration = ["core.sparseCheckout=false", *configuration]  # a sparse checkout left behind hides files
         if self._excludes.exists():
             configuration.append(f"core.excludesFile={self._excludes}")
-        return Git(self.path, git_dir=self.git_dir, identity=identity, configuration=configuration, lease=self._lease)
+        return Git(self.path, git_dir=self.git_dir, identity=identity, configuration=configuration, lease=self.lease)
 
     def head(self) -> str | None:
         """The commit that is checked out, or None when there is none (an orphan branch)."""
@@ -61,7 +61,7 @@ class Worktree:
             raise WorktreeGone(self.path, f"a symbolic link to {self.path.readlink()} is in its place")
         if not self.path.is_dir():
             raise WorktreeGone(self.path)
-        with hold(self._lease, timeout_seconds=timeout_seconds):
+        with hold(self.lease, timeout_seconds=timeout_seconds):
             for name in _LOCKS:
                 (self.git_dir / name).unlink(missing_ok=True)
             for pattern in _LOCK_PATTERNS:
@@ -76,7 +76,7 @@ class Worktree:
         """
         locks = [lock for pattern in patterns for lock in self.common_dir.glob(f"{pattern}.lock")]
         if locks:
-            with hold(self._lease, timeout_seconds=timeout_seconds):
+            with hold(self.lease, timeout_seconds=timeout_seconds):
                 for lock in locks:
                     lock.unlink(missing_ok=True)
 

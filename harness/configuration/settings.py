@@ -117,6 +117,7 @@ class Config(Struct, frozen=True):
     program: Annotated[str, read.text] = SHELL
     target: Annotated[str | None, read.text] = None
     land: Annotated[Literal["auto", "review", "never"], read.choice("auto", "review", "never")] = "auto"
+    land_as: Annotated[Literal["merge", "squash", "rebase"], read.choice("merge", "squash", "rebase")] = "merge"
     checks: Annotated[tuple[str, ...], read.texts("[make test]")] = ()
     check_timeout_seconds: Annotated[float, read.duration] = field(default=1800.0, name="check_timeout")
     setup: Annotated[Setup, read.section(Setup)] = Setup()

@@ -76,9 +76,9 @@ def land(project: Project, target: str = "main") -> TargetReport:
 
 
 def landed_items(project: Project, branch: str = "parallel-loop/landed") -> list[str]:
-    """The items on a branch, in the order of landing, one for each merge of its first-parent history."""
-    log = git(project.root, "log", "--reverse", "--first-parent", "--format=%(trailers:key=Item,valueonly)", branch)
-    return log.split()
+    """The items on a branch, in the order of landing, by the merge that each has of its own."""
+    options = ("--reverse", "--topo-order", "--merges", "--format=%(trailers:key=Item,valueonly)")
+    return git(project.root, "log", *options, branch).split()
 
 
 def tip(project: Project, name: str = "parallel-loop/landed") -> str:
