@@ -25,6 +25,7 @@ from ..worktrees.worktree import Worktree
 from .commands import Commands
 from .configuration.settings import ConfigError
 from .outcome import Evidence, judge
+from .programs import program_of
 from .runner import Run
 from .setting_up import equip, landing_tip
 from .shortage import is_shortage, once_there_is_room
@@ -168,7 +169,10 @@ class Attempt:
 
     def _commit(self, worktree: Worktree, start: str) -> Rest:
         item, place = self._claim.item, self._place
-        message = f"{item.title}\n\nItem: {item.id}\nAttempt: {self._claim.attempt}\nAgent: {place.agent.name}\n"
+        message = (
+            f"{item.title}\n\nItem: {item.id}\nAttempt: {self._claim.attempt}\nAgent: {place.agent.name}\n"
+            f"Program: {program_of(item, place.project.config)}\n"
+        )
         rest = commit_rest(worktree, self._evidence.branch, message, place.identity, start=start, heir=self._heir)
         if rest.commits:
             place.repository.flush()  # the record that names the commit is flushed, too

@@ -15,7 +15,7 @@ from parallel_loop.harness.project import Project
 from parallel_loop.queue.requests import cancel
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.landing import LandingBranch
-from support.landing import a_lander, hand_over, land, landed_items, scratch, tip
+from support.landing import a_lander, hand_over, land, landed_items, scratch
 from support.repository import git
 from support.runs import LANDER, PATIENCE_SECONDS, kinds, living, make_project
 from support.waiting import eventually
@@ -55,31 +55,6 @@ class lander_process:  # noqa: N801 (used like a function)
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._log.close()
-
-
-def test_killed_between_moving_the_branch_and_the_record_the_next_lander_records_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project = make_project(tmp_path / "r", "checks: ['true']")
-    handed = hand_over(project, "one", {"one": "1"})
-
-    class Killed(BaseException):
-        """Stands for SIGKILL: nothing handles it."""
-
-    def die(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Lander, "_record_landed", die)
-        with pytest.raises(Killed), a_lander(project) as lander:
-            lander.land_next()
-    assert kinds(project, "one")[-1] == "landing"
-    moved = tip(project)
-    land(project)
-    assert tip(project) == moved
-    assert landed_items(project) == ["one"]
-    assert kinds(project, "one") == ["claimed", "landing", "done"]
-    assert git(project.root, "merge-base", handed, "main") == handed
 
 
 def test_a_lander_killed_during_a_check_leaves_no_candidate_behind(tmp_path: Path) -> None:
@@ -147,11 +122,11 @@ def test_a_fault_of_git_that_stays_does_not_stop_the_others_for_ever(
     project = make_project(tmp_path / "r")
     hand_over(project, "one", {"one": "1"})
 
-    def merge(_branch: LandingBranch, commit: str, message: str) -> None:
-        raise GitError(("merge-tree", commit), project.root, 128, f"fatal: cannot read {commit}")
+    def join(_branch: LandingBranch, onto: str, commit: str, *_: object, **__: object) -> None:
+        raise GitError(("merge-tree", onto, commit), project.root, 128, f"fatal: cannot read {commit}")
 
     with a_lander(project) as lander:
-        monkeypatch.setattr(LandingBranch, "merge", merge)
+        monkeypatch.setattr(LandingBranch, "join", join)
         for _ in range(3):
             assert lander.land_next()
         assert not lander.land_next()

@@ -48,7 +48,7 @@ def test_what_is_left_uncommitted_is_committed_by_the_agent(shop: Workshop) -> N
     names = git(shop.root, "show", "--format=%an <%ae>|%cn|%s|%b", "--name-only", BRANCH)
     assert names == (
         "agent-1 (parallel-loop) <agent-1@parallel-loop.invalid>|agent-1 (parallel-loop)|Say more|"
-        "Item: one\nAttempt: 1\nAgent: agent-1\n\n\nREADME.md\na file\nd/e"
+        "Item: one\nAttempt: 1\nAgent: agent-1\nProgram: shell\n\n\nREADME.md\na file\nd/e"
     )
     assert git(shop.root, "config", "user.name") == "Tess Ter", "the user's identity is not touched"
     assert git(shop.root, "status", "--porcelain") == ""

@@ -54,12 +54,12 @@ def test_a_branch_that_finds_no_room_is_landed_when_there_is_some_and_is_not_sen
     project = make_project(tmp_path / "r", "checks: ['true']\n")
     hand_over(project, "one", {"one": "1"})
 
-    def merge(*_: object) -> None:
+    def join(*_: object, **__: object) -> None:
         raise GitError(("merge-tree",), project.root, 128, said)
 
     with a_lander(project) as lander:
         with monkeypatch.context() as patch:
-            patch.setattr(LandingBranch, "merge", merge)
+            patch.setattr(LandingBranch, "join", join)
             looks = 2 if "No space" in said else 3  # before it, after it when git did not say why, and at telling of it
             lacking(patch, *[None, *[LACK] * (looks - 1)] * 5)
             assert [lander.land_next() for _ in range(5)] == [False] * 5

@@ -14,7 +14,7 @@ from msgspec import Struct
 from parallel_loop.coordinator.checking import Verdict
 from parallel_loop.coordinator.landing_records import Waiting
 from parallel_loop.coordinator.train import RedBase, Train, Unsettled
-from parallel_loop.harness.config import Config
+from parallel_loop.harness.configuration.config import Config
 from parallel_loop.queue.records import Entry, Item, Record
 from parallel_loop.worktrees.landing import Candidate, Conflict, Joined
 
