@@ -33,6 +33,8 @@ target: {target}
 #agents: 3
 # auto: what passes the checks lands; review: it waits for a person; never: it stays on its branch.
 #land: auto
+# How an item gets there: merge (a merge of its own), squash (one commit), rebase (its own commits, made anew).
+#land_as: merge
 # Where the agents' checkouts are, relative to this file.
 #worktrees: .parallel-loop/worktrees
 
