@@ -6,6 +6,12 @@ from collections.abc import Iterator
 
 from ..queue.records import Entry, Record
 
+# What the text of a record is that ended an attempt; else the end of some output.
+_HEADINGS = {
+    "conflict": "What both sides did there, and the lines in conflict (the work starts anew from what has landed):",
+    "semantic-conflict": "What it has to go with, and the end of the output:",
+}
+
 
 def compose(entry: Entry) -> str:
     """Return the prompt for the next attempt at `entry`'s item."""
@@ -44,5 +50,5 @@ def _describe(earlier: Record) -> str:
     if earlier.branch:
         lines.append(f"Its work is on the branch {earlier.branch}.")
     if earlier.text:
-        lines += ["The end of its output:", earlier.text]
+        lines += [_HEADINGS.get(earlier.outcome or "", "The end of its output:"), earlier.text]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import pytest
 from parallel_loop.coordinator.target_report import read_target
 from parallel_loop.coordinator.train_size import LARGEST, TrainSize
 from parallel_loop.harness.project import Project
+from parallel_loop.harness.prompt import compose
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.requests import cancel
 from support.landing import a_lander, hand_over, land, landed_items, replay, scratch
@@ -249,3 +250,16 @@ def test_killed_between_moving_the_branch_and_the_records_the_next_lander_record
     land(project)
     assert last(project, "item-1").commit == tip == git(project.root, "rev-parse", "main")
     assert git(project.root, "for-each-ref", "refs/parallel-loop/landed", "refs/parallel-loop/candidate") == ""
+
+
+def test_the_next_attempt_is_told_the_facts_of_a_conflict(tmp_path: Path) -> None:
+    project = make(tmp_path)
+    hand_over(project, "item-1", {"README": "mine\n"})
+    hand_over(project, "item-2", {"README": "no, mine\n"})
+    land(project)
+    entry = project.queue.entry("item-2")
+    assert entry is not None
+    prompt = compose(entry)
+    assert "What both sides did there, and the lines in conflict" in prompt
+    assert "no, mine" in prompt
+    assert "Its work is on the branch parallel-loop/item/item-2/1." in prompt

@@ -124,21 +124,21 @@ class Joiner:
     def _replay(self, onto: str, source: str, trailers: str) -> str | None:
         """Return the tip of the branch's own commits made anew on top of `onto`; None when one of them conflicts.
 
-        Each keeps its author, date and message. None, too, when the branch has merges of its own.
+        Each keeps its author, date and message; what `onto` has already, as the same patch, is left out. None, too,
+        when the branch has merges of its own.
         """
-        listed = self._git.run("rev-list", "--reverse", "--topo-order", "--parents", f"{onto}..{source}").text
-        lines = [line.split() for line in listed.splitlines()]
-        if not lines or any(len(line) != 2 for line in lines):
+        if self._git.text("rev-list", "--min-parents=2", "--count", f"{onto}..{source}") != "0":
             return None
-        tip = onto
-        for commit, parent in lines:
+        options = ("--reverse", "--topo-order", "--cherry-pick", "--right-only")
+        tip, tree = onto, self._tree_of(onto)
+        for commit in self._git.text("rev-list", *options, f"{onto}...{source}").split():
             # A commit with the content of `tip` and the parent of `commit`: what both have changed since that parent.
-            aside = commit_tree(self._git, self._tree_of(tip), [parent], "replay")
-            tree = self._merge_tree(aside, commit, attributes=onto)
-            if isinstance(tree, Conflict):
+            aside = commit_tree(self._git, tree, [f"{commit}^"], "replay")
+            merged = self._merge_tree(aside, commit, attributes=onto)
+            if isinstance(merged, Conflict):
                 return None
-            if tree != self._tree_of(tip):  # what is there already is left out, as `git rebase` does
-                tip = self._commit_again(commit, tree, tip, trailers)
+            if merged != tree:
+                tip, tree = self._commit_again(commit, merged, tip, trailers), merged
         return tip if tip != onto else None
 
     def _commit_again(self, commit: str, tree: str, parent: str, trailers: str) -> str:
