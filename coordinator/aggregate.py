@@ -10,7 +10,7 @@ import msgspec
 from ..harness.pausing.pause_file import PauseFile
 from ..harness.project import Project
 from ..harness.shortage import Lack, find_lack
-from ..harness.state import Heartbeat, living_worker
+from ..harness.state import Heartbeat, living_worker, place_order
 from ..queue import atomic
 from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
@@ -155,10 +155,11 @@ def build(
     counts = survey.counts()
     target = read_target(project.state.root)
     calls = (*calls, *map(paused, PauseFile(project).in_force().values()))
+    shown = (agent for agent in agents if agent.name != LANDER)
     return Snapshot(
         at=utc_now(),
         coordinator=coordinator,
-        agents=tuple(agent for agent in agents if agent.name != LANDER),
+        agents=tuple(sorted(shown, key=lambda agent: place_order(agent.name))),
         queue=QueueCounts(**counts),
         totals=_totals(survey, counts),
         attention=attention(entries, survey, agents, target, calls, lack),

@@ -85,6 +85,7 @@ class Coordinator:
         self._work = WorkLeft(project, self._machine)
         self._failed_before: set[str] = set()
         self._status = StatusWriter(project, self._work.survey, display, self._reloading, self._machine)
+        self._status.agents_by = _agents_fixed_by(agents, project) or None
         self._not_before = 0.0
         self._last_turn = self._machine.monotonic()
         self._complaint = Complaint(project, None, self._machine.monotonic)
@@ -229,6 +230,8 @@ class Coordinator:
             for place in self._crew.agents:
                 if place.process is not None:
                     place.process.tell("pause" if wanted.paused else "resume")
+        if wanted.agents != self._wanted.agents:
+            self._status.agents_by = f"scale {wanted.agents}"
         self._wanted = wanted
 
     def _reload(self) -> None:
@@ -243,6 +246,7 @@ class Coordinator:
         if change.agents is not None:
             self._read_wanted()  # what was asked for a moment ago must not be lost
             self._wanted = msgspec.structs.replace(self._wanted, agents=change.agents)
+            self._status.agents_by = None
             write_wanted(self._project.state, self._wanted)
 
     def _look_at_queue(self, heard: bytes) -> bool:

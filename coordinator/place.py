@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ class Place:
         self.wants_room = False  # its next process waits for what the machine lacked, not for the end of a pause
         self.last_lines: tuple[str, ...] = ()  # of the log of the worker for which the place was given up
         self.ended_well = False  # its last process ended because it was asked to, all done
+        self.done = self.failed = 0  # attempts of the processes that were here before in this run
         self._log_start = 0
 
     def start(self, environ: dict[str, str], root: Path) -> None:
@@ -52,6 +54,10 @@ class Place:
     def empty(self) -> None:
         """Let go of the process here, which has ended."""
         if self.process is not None:
+            with contextlib.suppress(OSError):  # counts that cannot be read are no reason to keep the dead
+                beat = self.heartbeat()
+                if beat is not None:
+                    self.done, self.failed = self.done + beat.done, self.failed + beat.failed
             self.process.close()
             self.process = None
 

@@ -24,6 +24,8 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     cpu_percent: float | None = None
     rss_bytes: int | None = None
     wanted_agents: int | None = None
+    agents_by: str | None = None  # what counts more than `agents:` in the configuration, where that is another number
+    configured_agents: int | None = None  # that number
     containment: str | None = None  # what holds the processes of an attempt together
 
 

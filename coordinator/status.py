@@ -57,6 +57,7 @@ class StatusWriter:
         self.lack: Lack | None = None  # what there was no room for when the last snapshot was published
         self._containment: str | None = None
         self._started = self._monotonic()
+        self.agents_by: str | None = None  # who said how many are wanted, if not the configuration
         self.due = 0.0  # when the next snapshot is, in monotonic seconds
         self.is_published = False
         self._usage_due = 0.0
@@ -105,6 +106,7 @@ class StatusWriter:
 
     def _coordinator(self, state: CoordinatorState, wanted_agents: int) -> CoordinatorStatus:
         assert self._holder is not None
+        configured = self._project.config.file_agents
         return CoordinatorStatus(
             state=state,
             pid=self._holder.pid,
@@ -113,6 +115,8 @@ class StatusWriter:
             cpu_percent=self._cpu_percent,
             rss_bytes=self._rss_bytes,
             wanted_agents=wanted_agents,
+            agents_by=self.agents_by if wanted_agents != configured else None,
+            configured_agents=configured if wanted_agents != configured else None,
             containment=self._containment,
         )
 
@@ -129,6 +133,8 @@ class StatusWriter:
         return msgspec.structs.replace(
             status,
             restarts=place.restarts.total,
+            done=place.done + status.done,
+            failed=place.failed + status.failed,
             note=place.note if health in {"dead", "failing"} else status.note,
             last_lines=place.last_lines if health == "failing" else (),
         )

@@ -61,7 +61,7 @@ class StateDirectory:
     def agent_names(self) -> list[str]:
         """Return the agents that ever had a worker, agent-2 before agent-10."""
         names = [path.name for path in self.agents.glob("*-*") if path.is_dir()]
-        return sorted(names, key=lambda name: (len(name), name))
+        return sorted(names, key=place_order)
 
     def remove_drafts(self) -> int:
         """Remove the files that killed processes were writing, and return how many they were."""
@@ -88,6 +88,11 @@ class StateDirectory:
         except OSError:
             return False
         return True
+
+
+def place_order(name: str) -> tuple[int, str]:
+    """Return a key by which agent-2 comes before agent-10."""
+    return len(name), name
 
 
 def _is_running(pid: int) -> bool:

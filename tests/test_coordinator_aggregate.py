@@ -166,6 +166,12 @@ def test_a_place_that_was_given_up_needs_a_person_the_landers_too(project: Proje
     assert [agent.name for agent in snapshot.agents] == ["agent-2"] * (name == "agent-2")
 
 
+def test_the_agents_come_in_the_order_of_their_places(project: Project) -> None:
+    agents = [AgentStatus(name=f"agent-{number}", health="well", state="idle") for number in (10, 3, 1, 2)]
+    snapshot = build(project, Survey(project.queue), agents, CoordinatorStatus(state="running"))
+    assert [agent.name for agent in snapshot.agents] == ["agent-1", "agent-2", "agent-3", "agent-10"]
+
+
 def test_too_many_needs_are_cut_short(project: Project) -> None:
     for number in range(60):
         add(project, f"i{number}")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.coordinator.control import NotRunning, Wanted, read_wanted, request, write_wanted
+from parallel_loop.coordinator.drawing.frame import Frame
+from parallel_loop.coordinator.drawing.tables import status_text
 from parallel_loop.coordinator.lock import CoordinatorLock
 from support.runs import PATIENCE_SECONDS, WORKER, add, events, make_project, running, states
 from support.waiting import eventually
@@ -62,12 +64,15 @@ def test_pause_resume_scale_and_stop_take_effect_on_a_real_run(tmp_path: Path) -
         add(project, "one")
         request(project, agents=3)  # started while paused, a worker would take the item before it is told
         eventually(lambda: run.snapshot().coordinator.wanted_agents == 3, PATIENCE_SECONDS)
+        assert run.snapshot().coordinator.agents_by is None, "the configuration says so, too"
         assert states(project) == {"one": "ready"}
         assert len(run.children(WORKER)) == 1
         request(project, paused=False)
         eventually(lambda: states(project) == {"one": "done"}, PATIENCE_SECONDS)
         eventually(lambda: len(run.children(WORKER)) == 3, PATIENCE_SECONDS)
         request(project, agents=1)
+        eventually(lambda: run.snapshot().coordinator.agents_by == "scale 1", PATIENCE_SECONDS)
+        assert "by scale 1, not `agents: 3`" in status_text(run.snapshot(), Frame(200))
         eventually(lambda: len(run.children(WORKER)) == 1, PATIENCE_SECONDS)
         eventually(lambda: [agent.name for agent in run.snapshot().agents] == ["agent-1"], PATIENCE_SECONDS)
         request(project, ending="finish")

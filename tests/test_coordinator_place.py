@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from parallel_loop.coordinator.place import Place, Process
 from parallel_loop.harness.heart import Heart
 from parallel_loop.harness.identity import Identity, boot_id, own_identity
-from parallel_loop.harness.state import AgentDirectory
+from parallel_loop.harness.state import AgentDirectory, Heartbeat
 from support.waiting import eventually
 
 MODULES = {
@@ -92,6 +93,18 @@ def test_the_last_words_are_those_of_this_process_and_of_none_before(place: Plac
     process.send(signal.SIGKILL)
     assert process.wait(10.0)
     assert place.last_words() == ""
+
+
+def test_what_the_processes_before_came_to_is_added_up(place: Place) -> None:
+    for done in (2, 3):
+        process = start(place, "silent")
+        me = own_identity()
+        beat = Heartbeat(agent=place.name, pid=process.pid, process_start=1.0, boot=me.boot, at="", beat=1.0)
+        place.directory.heartbeat.write_bytes(msgspec.json.encode(msgspec.structs.replace(beat, done=done, failed=1)))
+        process.send(signal.SIGKILL)
+        assert process.wait(10.0)
+        place.empty()
+    assert (place.done, place.failed) == (5, 2)
 
 
 def test_of_a_long_log_the_last_twenty_lines_are_kept(place: Place) -> None:

@@ -37,6 +37,7 @@ def header(snapshot: Snapshot, now: str, frame: Frame) -> Line:
         (5, Span("" if target.landed is None else frame.clean(target.landed[:7]), "dim")),
         (2, Span("" if uptime is None else f"up {short(uptime)}")),
         (1, Span(_agent_count(snapshot))),
+        (4, Span(_agents_by(snapshot), "dim")),
         (7, Span("" if coordinator.cpu_percent is None else f"cpu {coordinator.cpu_percent:.1f}%", "dim")),
         (8, Span("" if coordinator.rss_bytes is None else f"mem {short_size(coordinator.rss_bytes)}", "dim")),
         (9, Span("" if coordinator.containment is None else f"held by {coordinator.containment}", "dim")),
@@ -74,6 +75,12 @@ def _agent_count(snapshot: Snapshot) -> str:
     if wanted is not None and wanted != alive:
         return f"{alive} of {wanted} agents"
     return f"{alive} agent{'' if alive == 1 else 's'}" if alive or wanted is not None else ""
+
+
+def _agents_by(snapshot: Snapshot) -> str:
+    """Say what decides how many agents are wanted, when that is not what the configuration says."""
+    by, configured = snapshot.coordinator.agents_by, snapshot.coordinator.configured_agents
+    return f"by {by}, not `agents: {configured}`" if by and configured is not None else ""
 
 
 def queue(snapshot: Snapshot, frame: Frame) -> list[Line]:
