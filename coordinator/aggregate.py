@@ -10,7 +10,7 @@ import msgspec
 from ..harness.pausing.pause_file import PauseFile
 from ..harness.project import Project
 from ..harness.shortage import Lack, find_lack
-from ..harness.state import Heartbeat, living_worker, place_order
+from ..harness.state import Heartbeat, place_order
 from ..queue import atomic
 from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
@@ -29,6 +29,7 @@ from .snapshot import (
     TargetStatus,
     Totals,
 )
+from .survivors import describe, survivors
 from .target_report import LANDER, TargetReport, read_target
 
 _FRESH_SECONDS = 5.0  # an older status file is of a coordinator that cannot write it: look for ourselves
@@ -48,9 +49,15 @@ def current_snapshot(project: Project) -> Snapshot:
     coordinator = _coordinator(holder, read_wanted(project.state))
     agents = _agents_by_their_word(project, holder)
     if holder is None:
-        return build(project, survey, agents, coordinator)
+        return build(project, survey, agents, coordinator, _left_behind(project))
     lack = find_lack(project.folders.values())
     return build(project, survey, agents, coordinator, () if lack else _silence(project, holder), lack)
+
+
+def _left_behind(project: Project) -> Iterator[Attention]:
+    left = survivors(project.state)
+    if left:
+        yield Attention(item=None, why=f"no coordinator runs, and {describe(left)}", next="parallel-loop run")
 
 
 def _silence(project: Project, holder: Holder) -> Iterator[Attention]:
@@ -109,11 +116,9 @@ def _agents_by_their_word(project: Project, holder: Holder | None) -> list[Agent
     """
     last = _last_published(project) if holder is not None else None
     published = last is not None and holder is not None and last.coordinator.pid == holder.pid
-    beats = [living_worker(project.state.agent(name)) for name in project.state.agent_names()]
     return [
         agent_status(beat, health="well" if published or (holder and beat.pid == holder.pid) else "finishing")
-        for beat in beats
-        if beat is not None
+        for beat in survivors(project.state)
     ]
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
 
 from ..harness.configuration.settings import MAX_AGENTS
 from ..harness.project import Project
-from ..harness.state import StateDirectory
+from ..harness.state import Heartbeat, StateDirectory
 from ..queue import atomic
 from ..queue.requests import Refused
 from .lock import Holder, read_holder
+from .survivors import describe, survivors
 
 Ending = Literal["", "finish", "stop"]
 _TRIES = 2  # it is overwritten in place where there is no room for a new file
@@ -35,8 +37,11 @@ class Wanted(msgspec.Struct, frozen=True):
 class NotRunning(Exception):
     """There is no coordinator to speak to."""
 
-    def __init__(self) -> None:
-        super().__init__("no coordinator runs in this repository; start one with `parallel-loop run`")
+    def __init__(self, left: Sequence[Heartbeat] = ()) -> None:
+        """`left` are the workers that outlived the last one."""
+        also = f". {describe(left)}" if left else ""
+        super().__init__(f"no coordinator runs in this repository; start one with `parallel-loop run`{also}")
+        self.left = left
 
 
 def read_wanted(state: StateDirectory) -> Wanted | None:
@@ -63,7 +68,7 @@ def request(
         if holder is not None and wanted is not None:
             break
         if holder is None or time.monotonic() > deadline:
-            raise NotRunning
+            raise NotRunning(survivors(project.state) if holder is None else ())
         time.sleep(0.02)
     if wanted.ending and not ending:
         raise Refused(

@@ -10,12 +10,14 @@ import msgspec
 import psutil
 import pytest
 
+from parallel_loop.coordinator.cli import main
 from parallel_loop.harness import runner
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.state import Heartbeat
 from parallel_loop.queue.records import Record
+from support.cli import call
 from support.harness import spare_others
 from support.runs import (
     PATIENCE_SECONDS,
@@ -217,3 +219,31 @@ def test_in_a_copy_the_workers_of_the_original_are_left_alone(tmp_path: Path) ->
 
 def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_stop_reaches_the_workers_that_outlived_their_coordinator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_project(tmp_path / "r", "on_coordinator_death: finish")
+    add(project, "long", "echo half > half; exec sleep 1000")
+    with running(project, "--agents", "1") as run:
+        run.until_working("long")
+        kill_coordinator(run)
+        eventually(lambda: [agent.name for agent in run.snapshot().agents] == ["agent-1"], PATIENCE_SECONDS)
+        (need,) = run.snapshot().attention
+        left = "1 worker of an earlier run still finishes what is in hand: agent-1 (long)"
+        assert left in need.why
+        assert "`parallel-loop stop --now` ends that" in need.why
+        assert main(["--repo", str(project.root), "pause"]) == 1
+        assert left in capsys.readouterr().err
+        assert main(["--repo", str(project.root), "stop"]) == 0
+        assert left in capsys.readouterr().out
+        assert kinds(project, "long") == ["claimed"], "it finishes anyway"
+        done = call(project.root, "stop", "--now")
+        assert (done.code, done.out) == (0, "1 worker of an earlier run ended, what was in hand was given back\n")
+        assert living(project) == []
+        assert main(["--repo", str(project.root), "stop", "--now"]) == 1
+        assert "earlier run" not in capsys.readouterr().err
+    record = last(project, "long")
+    assert (record.kind, record.outcome, record.counted) == ("released", "interrupted", False)
+    assert states(project) == {"long": "ready"}

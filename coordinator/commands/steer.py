@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
 
@@ -12,9 +13,11 @@ from ...harness.identity import Identity, is_alive
 from ...harness.pausing.pause_file import PauseFile
 from ...harness.pausing.pauses import Resumed
 from ...harness.project import Project
-from ..control import request
+from ...harness.state import Heartbeat
+from ..control import NotRunning, request
 from ..errors import NotThere
 from ..lock import Holder, read_holder
+from ..survivors import count, describe, survivors
 from .caller import Caller
 
 _LOOK_SECONDS = 0.1
@@ -30,16 +33,37 @@ def stop(caller: Caller, now: bool, wait: bool) -> None:
     With --now the programs are stopped and their items given back, at no cost of an attempt. The first and the second
     Ctrl-C in the coordinator's own terminal do the same. It can be asked for again, and --now may follow.
 
+    When the coordinator was killed, its workers finish what they have and end by themselves; --now ends them, too.
+
     \b
     Example:
       parallel-loop stop --wait
     """
     project = caller.project()
-    holder = request(project, ending="stop" if now else "finish")
+    try:
+        holder = request(project, ending="stop" if now else "finish")
+    except NotRunning as error:
+        if not error.left:
+            raise
+        _stop_survivors(project, error.left, now=now, wait=wait)
+        return
     what = "stops its programs, gives their items back" if now else "takes no more items, finishes the work in hand"
     click.echo(f"the coordinator (pid {holder.pid}) {what} and ends")
     if wait:
         wait_for_end(project, holder)
+
+
+def _stop_survivors(project: Project, left: Sequence[Heartbeat], *, now: bool, wait: bool) -> None:
+    """Do the same with workers that outlived their coordinator; they take no more items as it is."""
+    if now:
+        from ..clearing import end_survivors
+
+        end_survivors(project)
+        click.echo(f"{count(left)} ended, what was in hand was given back")
+        return
+    click.echo(f"no coordinator runs; {describe(left)}")
+    while wait and survivors(project.state):
+        time.sleep(_LOOK_SECONDS)
 
 
 @click.command(short_help="Take no more items until `resume`")
