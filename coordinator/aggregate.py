@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from ..harness.pausing.pause_file import PauseFile
 from ..harness.project import Project
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import Heartbeat, place_order
@@ -19,6 +18,7 @@ from . import snapshot as model
 from .attention import attention, paused
 from .control import Ending, Wanted, read_wanted
 from .lock import Holder, read_holder
+from .paused_work import PausedWork
 from .snapshot import (
     AgentStatus,
     Attention,
@@ -48,10 +48,18 @@ def current_snapshot(project: Project) -> Snapshot:
     survey.refresh()
     coordinator = _coordinator(holder, read_wanted(project.state))
     agents = _agents_by_their_word(project, holder)
+    paused_programs = pauses(project, PausedWork(project, survey))
     if holder is None:
-        return build(project, survey, agents, coordinator, _left_behind(project))
+        return build(project, survey, agents, coordinator, (*_left_behind(project), *paused_programs))
     lack = find_lack(project.folders.values())
-    return build(project, survey, agents, coordinator, () if lack else _silence(project, holder), lack)
+    silence = () if lack else _silence(project, holder)
+    return build(project, survey, agents, coordinator, (*silence, *paused_programs), lack)
+
+
+def pauses(project: Project, work: PausedWork) -> Iterator[Attention]:
+    """Say which programs are paused while something is yet to be done with them."""
+    for pause in work.needed():
+        yield paused(pause, project.queue.now())
 
 
 def _left_behind(project: Project) -> Iterator[Attention]:
@@ -159,7 +167,6 @@ def build(
     entries = [(entry, survey.state(entry)) for entry in survey.entries()]
     counts = survey.counts()
     target = read_target(project.state.root)
-    calls = (*calls, *map(paused, PauseFile(project).in_force().values()))
     shown = (agent for agent in agents if agent.name != LANDER)
     return Snapshot(
         at=utc_now(),

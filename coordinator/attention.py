@@ -74,9 +74,13 @@ def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> It
             )
 
 
-def paused(pause: Trouble) -> Attention:
+def paused(pause: Trouble, now: str) -> Attention:
     """Say which program is paused, why, and what to do."""
-    trial = "a trial is under way" if pause.trial else f"the next trial is at {clock(pause.until)[:5]}"
+    trial = f"the next trial is at {clock(pause.until)[:5]}"
+    if pause.is_due(now):
+        trial = "the next of its items that can be taken is a trial"
+    elif pause.trial:
+        trial = "a trial is under way"
     said = f"{what(pause)} is paused ({trial}): {why(pause)}. Its items stay ready; mend it, then let it go on"
     return Attention(item=None, why=said, next=f"parallel-loop resume {pause.last.program}")
 

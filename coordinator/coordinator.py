@@ -84,7 +84,7 @@ class Coordinator:
         self._crew = Crew(project, target, self._machine)
         self._work = WorkLeft(project, self._machine)
         self._failed_before: set[str] = set()
-        self._status = StatusWriter(project, self._work.survey, display, self._reloading, self._machine)
+        self._status = StatusWriter(project, self._work, display, self._reloading, self._machine)
         self._status.agents_by = _agents_fixed_by(agents, project) or None
         self._not_before = 0.0
         self._last_turn = self._machine.monotonic()

@@ -1,6 +1,11 @@
-"""Whether what is left to do in a queue is work of paused programs alone, for which a drain does not wait."""
+"""What is left to do in a queue, with regard to paused programs: whose pause matters, and whether all of it is paused.
+
+A drain does not wait for work of paused programs alone.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from ..harness.pausing.pause_file import PauseFile, key_of, what
 from ..harness.pausing.pauses import Trouble
@@ -22,6 +27,22 @@ class PausedWork:
     def is_there(self) -> bool:
         """Whether any program is paused, so that ready items may rightly wait."""
         return bool(self._file.in_force())
+
+    def needed(self) -> list[Trouble]:
+        """Return the pauses in force of what some item is yet to be done with; of another nobody has to hear."""
+        found = self._file.in_force()
+        unneeded = set(found)
+        for item_id in self._unfinished() if found else ():
+            unneeded.discard(self._key(item_id) or "")
+            if not unneeded:
+                break
+        return [pause for key, pause in found.items() if key not in unneeded]
+
+    def _unfinished(self) -> Iterator[str]:
+        yield from self._survey.takable()
+        for entry in self._survey.entries():
+            if self._survey.state(entry) in {"working", "blocked", "waiting"}:
+                yield entry.item.id
 
     def why_stuck(self) -> str | None:
         """Say what all that is left waits for, when it is paused programs, none of them on trial or due for one.

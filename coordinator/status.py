@@ -14,7 +14,6 @@ from ..harness.project import Project
 from ..harness.shortage import Lack, lack_of
 from ..queue import atomic
 from ..queue.clock import utc_now
-from ..queue.survey import Survey
 from . import aggregate, snapshot
 from .control import Ending, Wanted
 from .lifecycle import PlaceState
@@ -23,6 +22,7 @@ from .machine import Machine
 from .place import Place
 from .reloading import Reloading
 from .snapshot import AgentStatus, CoordinatorState, CoordinatorStatus
+from .work_left import WorkLeft
 
 if TYPE_CHECKING:
     from .coordinator import Display
@@ -45,13 +45,13 @@ class StatusWriter:
     """Builds, writes and shows snapshots for one coordinator."""
 
     def __init__(
-        self, project: Project, survey: Survey, display: Display, reloading: Reloading, machine: Machine
+        self, project: Project, work: WorkLeft, display: Display, reloading: Reloading, machine: Machine
     ) -> None:
         self._project = project
         self._machine = machine
         self._monotonic = machine.monotonic
         self._reloading = reloading
-        self._survey = survey
+        self._work = work
         self._display = display
         self._holder: Holder | None = None
         self.lack: Lack | None = None  # what there was no room for when the last snapshot was published
@@ -94,8 +94,8 @@ class StatusWriter:
         self._write([], CoordinatorStatus(state="stopped"))
 
     def _write(self, agents: list[AgentStatus], coordinator: CoordinatorStatus) -> None:
-        calls = self._reloading.calls
-        picture = aggregate.build(self._project, self._survey, agents, coordinator, calls, self.lack)
+        calls = (*self._reloading.calls, *aggregate.pauses(self._project, self._work.paused))
+        picture = aggregate.build(self._project, self._work.survey, agents, coordinator, calls, self.lack)
         try:
             atomic.replace_file(self._project.state.status, snapshot.encode(picture) + b"\n")
             self.is_published = True

@@ -26,13 +26,13 @@ class WorkLeft:
         self._machine = machine
         self.survey = Survey(project.queue)
         self._counts = self.survey.counts()
-        self._paused = PausedWork(project, self.survey)
+        self.paused = PausedWork(project, self.survey)
         self.heard = b""  # the bell, as of the last look
         self._busy_at = machine.monotonic()
 
     def reconfigure(self, project: Project) -> None:
         """Go by another configuration from now on: it says which items are those of a paused program."""
-        self._paused = PausedWork(project, self.survey)
+        self.paused = PausedWork(project, self.survey)
 
     @property
     def has_news(self) -> bool:
@@ -72,7 +72,7 @@ class WorkLeft:
 
     def _overlooked_seconds(self, crew: Crew) -> float:
         beats = (place.heartbeat() for place in crew.agents)
-        held = self._paused.is_there or any(beat is not None and beat.state == "held" for beat in beats)
+        held = self.paused.is_there or any(beat is not None and beat.state == "held" for beat in beats)
         return _OVERLOOKED_WHILE_HELD_SECONDS if held else _OVERLOOKED_SECONDS
 
     def why_stuck(self, wanted: Collection[Place], lander: Place) -> str | None:
@@ -80,7 +80,7 @@ class WorkLeft:
 
         `wanted` are the places of the agents that are to work.
         """
-        paused = self._paused.why_stuck()
+        paused = self.paused.why_stuck()
         if paused is not None:
             return paused
         lander_failing = lander.state is PlaceState.FAILING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -41,12 +42,18 @@ _ENDED_BY_US = {"stopped", "fenced"}
 
 
 class Attempt:
-    """The attempt that `claim` stands for, made at `place`."""
+    """The attempt that `claim` stands for, made at `place`.
 
-    def __init__(self, place: Workplace, taker: Taker, claim: Claim) -> None:
+    `note_lasting` is called while its program runs, when that has lasted for longer than a quick failure.
+    """
+
+    def __init__(
+        self, place: Workplace, taker: Taker, claim: Claim, note_lasting: Callable[[], None] = lambda: None
+    ) -> None:
         self._place = place
         self._claim = claim
         self._commands = Commands(place, taker, claim)
+        self._note_lasting = note_lasting
         self._start = time.monotonic()
         self._evidence = Evidence(
             at=place.project.queue.now(),
@@ -86,7 +93,7 @@ class Attempt:
             start = self._prepare(worktree)
         if start is None or not self._set_up(worktree):
             return
-        work, output = self._commands.run_program(worktree, self._evidence.branch)
+        work, output = self._commands.run_program(worktree, self._evidence.branch, self._note_lasting)
         self._note(run=work, output=output)
         if work.ended == "fenced":
             return

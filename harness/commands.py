@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ..queue import atomic
@@ -9,6 +11,7 @@ from ..queue.taking import Claim, Taker
 from ..worktrees.worktree import Worktree
 from .heart import Seen
 from .logs import output_tail, plain
+from .pausing.pauses import QUICK_SECONDS
 from .programs import Placement, invocation
 from .prompt import compose
 from .runner import Job, Run, run
@@ -31,8 +34,13 @@ class Commands:
         self._ask = self.log.with_suffix(".ask")
         self._wait = self.log.with_suffix(".wait")
 
-    def run_program(self, worktree: Worktree, branch: str) -> tuple[Run, str]:
-        """Run the item's program; return how it ended, and the end of its output. Raises ConfigError, OSError."""
+    def run_program(
+        self, worktree: Worktree, branch: str, note_lasting: Callable[[], None] = lambda: None
+    ) -> tuple[Run, str]:
+        """Run the item's program; return how it ended, and the end of its output. Raises ConfigError, OSError.
+
+        `note_lasting` is called again and again once it has lasted for longer than a quick failure.
+        """
         place, claim, config = self._place, self._claim, self._place.project.config
         prompt = compose(claim.entry)
         self._prompt_file.write_bytes(prompt.encode(errors="surrogatepass"))
@@ -45,7 +53,14 @@ class Commands:
         role = config.roles.get(claim.item.role) if claim.item.role else None
         seconds = claim.item.timeout_seconds or (role.timeout_seconds if role else None) or config.limits.time_seconds
         stdin = self._prompt_file if start.prompt_on_stdin else None
-        return self._run(worktree, branch, start.argv, seconds, stdin)
+        begun = time.monotonic()
+
+        def pulse(watch: Watch | None) -> bool:
+            if time.monotonic() - begun >= QUICK_SECONDS:
+                note_lasting()
+            return self.pulse(watch)
+
+        return self._run(worktree, branch, start.argv, seconds, stdin, pulse)
 
     def run_shell(self, worktree: Worktree, branch: str, command: str) -> tuple[Run, str]:
         """Run a command line of the configuration; return how it ended, and the end of its output."""
@@ -55,7 +70,13 @@ class Commands:
         return self._run(worktree, branch, argv, seconds)
 
     def _run(
-        self, worktree: Worktree, branch: str, argv: tuple[str, ...], seconds: float, stdin: Path | None = None
+        self,
+        worktree: Worktree,
+        branch: str,
+        argv: tuple[str, ...],
+        seconds: float,
+        stdin: Path | None = None,
+        pulse: Callable[[Watch | None], bool] | None = None,
     ) -> tuple[Run, str]:
         since = self.log.stat().st_size if self.log.exists() else 0
         place = self._place
@@ -63,7 +84,7 @@ class Commands:
             no_progress_seconds = place.project.config.health.no_progress_seconds
             environ = self._environ(worktree, branch)
             job = Job(argv, worktree.path, environ, self.log, seconds, stdin, bounds, no_progress_seconds, self._wait)
-            ended = run(job, place.orders, self.pulse)
+            ended = run(job, place.orders, pulse or self.pulse)
         return ended, output_tail(self.log, since)
 
     def _environ(self, worktree: Worktree, branch: str) -> dict[str, str]:

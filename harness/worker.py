@@ -98,7 +98,7 @@ class Worker:
         if claim is None:
             return False
         self._tell_event("claimed", claim, None)
-        attempt = Attempt(self._place, self._taker, claim)
+        attempt = Attempt(self._place, self._taker, claim, self._trials.note_lasting)
         record = self._trials.settle(claim.item, attempt.make(), attempt.evidence)
         if record is None or not self._record(claim, record):
             self._abandon(claim)

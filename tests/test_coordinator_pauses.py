@@ -70,7 +70,11 @@ def test_a_drain_ends_with_1_and_says_so_when_only_items_of_a_paused_program_are
     assert entry is not None
     assert (entry.attempts, entry.counted_attempts) == (1, 0)
     assert call(project, "resume", "agent") == 0, "it needs no coordinator"
-    assert run.snapshot().attention == ()
+    (need,) = run.snapshot().attention
+    assert need.why.startswith("the program agent is paused (the next of its items that can be taken is a trial): 4 ")
+    for name in "abcde":
+        assert call(project, "cancel", name) == 0
+    assert run.snapshot().attention == (), "nothing waits for it any more"
 
 
 @ALONE
@@ -105,9 +109,16 @@ def test_resume_wakes_those_who_wait_and_is_refused_when_nothing_is_paused(
         eventually(lambda: happened(project, "program-paused"), PATIENCE_SECONDS)
         eventually(lambda: "working" not in states(project).values(), PATIENCE_SECONDS)
         assert states(project)["d"] == "ready"
-        install(tmp_path)
         assert call(project, "resume", "agnet") == 1
         assert "'agnet' is not paused; paused: agent" in capsys.readouterr().err
+        assert call(project, "resume", "agent") == 0, "although it is missing still"
+        eventually(lambda: [event["item"] for event in happened(project, "released")][3:] == ["d"], PATIENCE_SECONDS)
+        (pause,) = PauseFile(project).in_force().values()
+        assert (pause.attempts, pause.trial) == (4, False)
+        entry = project.queue.entry("d")
+        assert entry is not None
+        assert (entry.attempts, entry.counted_attempts) == (1, 0)
+        install(tmp_path)
         assert call(project, "resume", "agent") == 0
         eventually(lambda: states(project)["d"] == "done", PATIENCE_SECONDS)
     assert PauseFile(project).look() == ()

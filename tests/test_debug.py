@@ -27,9 +27,9 @@ from parallel_loop.harness.commands import Commands
 
 original = Commands.run_program
 
-def run_program(self, worktree, branch):
+def run_program(self, worktree, branch, *more):
     breakpoint()
-    return original(self, worktree, branch)
+    return original(self, worktree, branch, *more)
 
 Commands.run_program = run_program
 sys.exit(main(["run", "--debug", *sys.argv[1:]]))

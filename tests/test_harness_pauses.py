@@ -86,7 +86,7 @@ def test_what_pauses_a_program(events: tuple[Event, ...], paused: bool) -> None:
     [
         (Succeeded("mine"), []),
         (Succeeded("yours"), [60.0]),
-        (Resumed("mine"), []),
+        (Resumed("mine"), [0.0]),
         (Resumed("yours"), [60.0]),
         (failed("c"), [60.0]),
         (failed("c", end="0: denied"), [60.0]),
@@ -126,6 +126,19 @@ def test_a_trial_that_came_to_nothing_is_followed_by_another_soon() -> None:
     assert waits(state, pause.until) == [5.0]
     assert not state[0].trial
     assert state[0].waits == pause.waits, "and the next wait is as long as it was"
+
+
+def test_who_is_asked_to_resume_makes_one_trial_and_after_a_failure_waits_as_at_the_beginning() -> None:
+    other = failed("e", key="other", program="other")
+    state = play(*THREE, RunBegun(), TrialBegun("mine"), failed("d", trial=True), other)
+    assert waits(state) == [120.0]
+    state = play(Resumed("mine"), state=state)
+    assert [one.key for one in state] == ["other", "mine"], "others are suspected as before"
+    state = play(TrialBegun("mine"), state=state)
+    assert play(TrialBegun("mine"), state=state) == state, "one is enough"
+    assert waits(state) == [60.0]
+    assert costs_nothing(state, failed("d").failure)
+    assert waits(play(failed("d", trial=True), state=state)) == [60.0]
 
 
 def test_a_clock_that_was_put_back_prolongs_no_pause() -> None:

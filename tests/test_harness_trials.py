@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.harness import commands
 from parallel_loop.harness.keeping.tree import become_subreaper
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.pausing import pauses
@@ -278,6 +279,20 @@ def test_a_missing_program_costs_three_items_an_attempt_and_once_installed_does_
     assert {shop.last(name).kind for name in "abcd"} == {"landing"}
     told = [line.split('"event":"')[1].split('"')[0] for line in shop.project.state.events.read_text().splitlines()]
     assert [event for event in told if event.startswith("program")] == ["program-paused", "program-resumed"]
+
+
+def test_a_trial_that_lasts_ends_the_pause_before_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    become_subreaper()
+    spare_others(monkeypatch)
+    monkeypatch.setattr(commands, "QUICK_SECONDS", 0.0)
+    is_over = f"until ! grep -q until {tmp_path}/r/.parallel-loop/pauses.json; do sleep 0.02; done; echo x > x"
+    shop = make_workshop(tmp_path / "r", f"programs: {{mine: {{argv: [sh, -c, '{is_over}']}}}}\n")
+    pause(shop.project).taker.close()
+    shop.add("long", program="mine", prompt="do it", timeout_seconds=30.0)
+    PauseFile(shop.project).change(Resumed("mine"))
+    with contextlib.closing(shop.worker()) as worker:
+        assert worker.work_once()
+    assert shop.last("long").kind == "landing"
 
 
 def test_an_idle_worker_plans_to_wake_for_the_next_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

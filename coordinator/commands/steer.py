@@ -85,8 +85,9 @@ def pause(caller: Caller) -> None:
 def resume(caller: Caller, program: str | None) -> None:
     """Take items again after `pause`.
 
-    With PROGRAM, take its items again: one whose attempts failed alike within seconds is paused by itself, and
-    `parallel-loop status` says why. That needs no running coordinator.
+    With PROGRAM, try one of its items now: a program whose attempts failed alike within seconds is paused by itself,
+    and `parallel-loop status` says why. A success ends the pause; failing alike again costs no attempt and prolongs it.
+    That needs no running coordinator.
 
     \b
     Example:
@@ -108,7 +109,7 @@ def _resume_program(project: Project, program: str) -> None:
         known = f"paused: {', '.join(sorted(paused))}" if paused else "no program is"
         raise NotThere(f"the program {shown(program)} is not paused; {known}")
     file.change(Resumed(program))
-    click.echo(f"items of {program} are taken again")
+    click.echo(f"one item of {program} is tried now, and when that goes well the others are taken again")
 
 
 @click.command(short_help="Want N agents from now on")

@@ -4,7 +4,8 @@ A pure function from what was known and what happened to what is known then. `pa
 processes, `trials.py` obeys it.
 
 Guarantees: three attempts that failed alike, of two different items and with no success in between, pause what they
-ran; one trial is begun after 1, 2, 4, … 30 minutes; a success ends the pause. What is known stays small.
+ran; one trial is begun after 1, 2, 4, … 30 minutes, or at once when a person asks for it; a success ends the pause, and
+so does a trial that works for longer than the failures did. What is known stays small.
 
 What is paused is a program, or one command line of the program `shell`; the `key` says which. `config` stands for all
 of the configuration that its attempts depend on: what was learned under another one does not count.
@@ -105,7 +106,7 @@ class TrialOver(NamedTuple):
 
 
 class Resumed(NamedTuple):
-    """A person says that the program works again."""
+    """A person says that the program works again, which one trial is to show."""
 
     program: str
 
@@ -134,7 +135,9 @@ def after(state: State, event: Event, now: str) -> State:
                 replace(one, until=again, trial=False) if one.key == key and one.trial else one for one in state
             )
         case Resumed(program):
-            state = tuple(one for one in state if one.last.program != program)
+            others = tuple(one for one in state if one.last.program != program)
+            mended = (one for one in state if one.last.program == program and one.until is not None)
+            state = (*others, *(replace(one, until=now, waits=0, trial=False) for one in mended))
         case RunBegun():
             state = tuple(replace(one, until=now, trial=False) if one.until else one for one in state)
     return tuple(sorted(state, key=lambda one: one.until is not None))[-_MOST:]  # of too many, suspicions go first
@@ -175,7 +178,7 @@ def _tried(trouble: Trouble, now: str) -> Trouble:
 
     So no trial has to be looked after: it may be killed, and it may take hours, which itself says something.
     """
-    return replace(trouble, until=later(now, _wait_seconds(trouble.waits - 1)), trial=True)
+    return replace(trouble, until=later(now, _wait_seconds(max(0, trouble.waits - 1))), trial=True)
 
 
 def _wait_seconds(waits: int) -> float:

@@ -94,6 +94,12 @@ class Trials:
             self._change(TrialOver(key))
             self._paused = self._file.in_force()
 
+    def note_lasting(self) -> None:
+        """Tell that the program of the attempt in hand has worked for longer than those that fail within seconds."""
+        if self._trial is not None:
+            self._change(Succeeded(self._trial))
+            self._trial = None
+
     def settle(self, item: Item, record: Record | None, evidence: Evidence) -> Record | None:
         """Note what an attempt at `item` says about its program; return the record that is to end it."""
         if record is None or not record.counted or record.outcome in _SAYS_NOTHING:

@@ -101,8 +101,8 @@ class Day:
         coordinator = Coordinator(
             project, "main", agents=None, drain=world.now >= self._end, display=Nobody(), machine=machine
         )
-        reloading, survey = coordinator._reloading, coordinator._work.survey
-        coordinator._status = RareStatus(project, survey, Nobody(), reloading, machine)
+        reloading, work = coordinator._reloading, coordinator._work
+        coordinator._status = RareStatus(project, work, Nobody(), reloading, machine)
         lock = CoordinatorLock(project.state.coordinator_lock, 1, 1.0, "boot")
         world.find_coordinator()
         self.mishaps.signals, self.runs, killed = machine.told, self.runs + 1, False
