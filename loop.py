@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from parallel_loop.coordinator.aggregate import failed_items
 from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
+from parallel_loop.coordinator.course import Course
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.coordinator.machine import is_place_taken
@@ -81,14 +81,15 @@ def run_alone(
         project.state.remove_drafts()
         heal(project.queue, project.retry)
         survey.refresh()
-        failed_before = failed_items(survey)
+        course = Course(survey)
         with suppress(OSError):
             PauseFile(project).change(RunBegun())
         stuck = _loop(project, target, orders, survey, drain=drain, notifier=notifier or Notifier())
         survey.refresh()
+        project.state.record_event("ended", why=course.describe(survey))
         if orders.stopping:
             return 130
-        return 1 if stuck or failed_items(survey) - failed_before else 0
+        return 1 if stuck or course.failed(survey) else 0
     finally:
         let_go(project.state)
         tell()

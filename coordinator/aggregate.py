@@ -111,12 +111,6 @@ def coordinator_state(paused: bool, ending: Ending) -> model.CoordinatorState:
     return "paused" if paused else "running"
 
 
-def failed_items(survey: Survey) -> set[str]:
-    """Return the ids of the items that have no attempts left, or cannot be read any more."""
-    failed = {entry.item.id for entry in survey.entries() if entry.last_is("failed")}
-    return failed | {damage.item for damage in survey.damage if damage.item is not None}
-
-
 def _agents_by_their_word(project: Project, holder: Holder | None) -> list[AgentStatus]:
     """Agents that nobody has published lately.
 

@@ -24,9 +24,9 @@ from ..harness.room import Complaint
 from ..harness.shortage import lack_of
 from ..queue.watching import BellWatch
 from . import snapshot
-from .aggregate import failed_items
 from .comparing import compare, is_wanted
 from .control import Ending, Wanted, read_wanted, write_wanted
+from .course import Course
 from .crew import Crew
 from .lifecycle import PlaceState
 from .lock import CoordinatorLock
@@ -83,7 +83,8 @@ class Coordinator:
         self._stuck: str | None = None
         self._crew = Crew(project, target, self._machine)
         self._work = WorkLeft(project, self._machine)
-        self._failed_before: set[str] = set()
+        self._course = Course(self._work.survey)
+        self.closing_line: str | None = None  # what came of the run, when it is over
         self._status = StatusWriter(project, self._work, display, self._reloading, self._machine)
         self._status.agents_by = _agents_fixed_by(agents, project) or None
         self._not_before = 0.0
@@ -124,7 +125,7 @@ class Coordinator:
         with contextlib.suppress(OSError):
             PauseFile(self._project).change(RunBegun())
         self._work.survey.refresh()
-        self._failed_before = failed_items(self._work.survey)
+        self._course = Course(self._work.survey)
         self._status.begin(lock.holder, contained.describe())
 
     def _is_over(self) -> bool:
@@ -137,7 +138,7 @@ class Coordinator:
     def _exit_code(self) -> int:
         if self._ending == "stop":
             return 130
-        return 1 if self._stuck is not None or failed_items(self._work.survey) - self._failed_before else 0
+        return 1 if self._stuck is not None or self._course.failed(self._work.survey) else 0
 
     def _leave(self) -> None:
         if self._crew.at_work:  # something went wrong here, which is to cost no item an attempt
@@ -147,8 +148,10 @@ class Coordinator:
         self._machine.let_go_of_groups(self._project.state)
         with contextlib.suppress(OSError):
             self._work.survey.refresh()
+            self.closing_line = self._course.describe(self._work.survey)
+        self._project.state.record_event("ended", why=self.closing_line)
+        with contextlib.suppress(OSError):
             self._status.end()
-        self._project.state.record_event("ended")
 
     # --- one turn -------------------------------------------------------------------------------------
 

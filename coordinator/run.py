@@ -136,15 +136,17 @@ def run_command(project: Project, wishes: Wishes, notifier: Notifier) -> int:
 
 
 def _run_parallel(project: Project, target: str, wishes: Wishes, notifier: Notifier, lines: Lines) -> int:
-    def coordinate(display: Display) -> int:
-        coordinator = Coordinator(
+    def coordinator(display: Display) -> Coordinator:
+        return Coordinator(
             project, target, agents=wishes.agents, drain=wishes.drain, display=display, machine=Machine(notifier)
         )
-        return coordinator.run()
 
     from .drawing.live import RUN_HINTS, can_draw, open_live_view
 
     if wishes.as_json or not can_draw(sys.stdout, project.environ):
-        return coordinate(lines)
+        return coordinator(lines).run()
     with open_live_view(no_color=wishes.no_color, hints=RUN_HINTS) as view:
-        return coordinate(view)
+        run = coordinator(view)
+        code = run.run()
+        view.last_words = f"ended: {run.closing_line}" if run.closing_line else ""
+    return code

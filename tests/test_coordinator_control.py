@@ -77,6 +77,7 @@ def test_pause_resume_scale_and_stop_take_effect_on_a_real_run(tmp_path: Path) -
         eventually(lambda: [agent.name for agent in run.snapshot().agents] == ["agent-1"], PATIENCE_SECONDS)
         request(project, ending="finish")
         assert run.wait() == 0
+    assert run.output.endswith("ended: 1 done, 0 failed, none left\n")
     told = [event["event"] for event in events(project)]
     assert [event for event in told if event in {"paused", "resumed", "finishing"}] == [
         "paused",

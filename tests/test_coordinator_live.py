@@ -21,6 +21,7 @@ from rich.console import Console
 
 from parallel_loop.coordinator.drawing.live import RUN_HINTS, LiveView, can_draw, open_live_view
 from parallel_loop.coordinator.snapshot import Snapshot
+from support.runs import add, make_project
 from support.snapshots import busy, hostile, quiet
 
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
@@ -259,6 +260,19 @@ def test_whatever_ends_it_the_terminal_is_put_back_with_the_picture_on_it(pty: P
     assert "\x1b[?7h" in drawn
     assert "parallel-loop answer choose-licence TEXT" in left
     assert "\x1b[?" not in left
+
+
+def test_a_run_with_the_dashboard_ends_with_a_line_that_says_what_came_of_it(pty: Pty, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r")
+    add(project, "one")
+    descriptor = pty.file.fileno()
+    command = [sys.executable, "-P", "-m", "parallel_loop.coordinator", "run", "--agents", "1", "--drain"]
+    environ = {**project.environ, "TERM": "xterm-256color"}
+    with subprocess.Popen(command, cwd=project.root, stdout=descriptor, stderr=descriptor, env=environ) as process:
+        pty.file.close()
+        output = pty.read_all()
+        assert process.wait(timeout=60) == 0, output
+    assert output.endswith("ended: 1 done, 0 failed, none left\r\n")
 
 
 class Tty(StringIO):

@@ -118,7 +118,7 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "reload-refused": _said("configuration refused, the one before stays in force"),
     "restart-needed": _said("configuration"),
     "agents-fixed": _said("configuration"),
-    "ended": _said("coordinator ended"),
+    "ended": _said("ended"),
 }
 
 

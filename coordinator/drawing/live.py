@@ -61,6 +61,7 @@ class LiveView:
         self._drawn: list[str] = []
         self._size: tuple[int, int] = (0, 0)
         self._due = 0.0
+        self.last_words = ""  # a line below the last picture
 
     def __enter__(self) -> LiveView:
         self._terminal = Terminal(self._console.file)
@@ -111,7 +112,8 @@ class LiveView:
             with suppress(ValueError):  # a console that was closed by now
                 if self._latest is not None:
                     # A line is left free for the prompt that follows.
-                    terminal.send("\n".join(self._render(self._latest, "", less=1)) + "\n")
+                    words = [self.last_words] if self.last_words else []
+                    terminal.send("\n".join([*self._render(self._latest, "", less=1 + len(words)), *words]) + "\n")
         finally:
             terminal.close()
 
