@@ -94,8 +94,14 @@ def _question(entry: Entry) -> Attention:
 
 
 def _failure(entry: Entry) -> Attention:
-    """Who was killed or cut short may do better the next time; else one has to look at what went wrong first."""
+    """Who was killed or cut short may do better the next time; else one has to look at what went wrong first.
+
+    Of a limit, what was said names the key and the figure: there is nothing more to look at.
+    """
     item_id, outcome = entry.item.id, entry.last.outcome if entry.last is not None else None
+    if outcome == "over-limit":
+        why = f"{_why(entry)}; raise that, or have it need less, then try again"
+        return Attention(item=item_id, why=why, next=f"parallel-loop retry {item_id}")
     command = "retry" if outcome in _CUT_SHORT else "show"
     return Attention(item=item_id, why=_why(entry), next=f"parallel-loop {command} {item_id}")
 

@@ -126,7 +126,7 @@ class Attempt:
             return None
         recycle(worktree, start, self._evidence.branch, heir=self._heir)
         # What is found in the worktree from here on is of this attempt; what was there before has been salvaged.
-        session = Session(self._claim.item.id, self._claim.attempt, self._evidence.branch)
+        session = Session(claim.item.id, claim.attempt, self._evidence.branch, claim.started_at)
         atomic.replace_file(place.agent.session, msgspec.json.encode(session))
         return start
 

@@ -34,6 +34,7 @@ SHORT_SECONDS = 0.5  # the same for one that nobody waits for any more
 UNHEARD_SECONDS = 35.0  # after which a keeper that was told to end does not hear us: stopped, or stuck in the kernel
 _TELL_SECONDS = 2.0  # between what the keeper says of the usage of its tree
 _LOOK_SECONDS = 0.25  # how soon a cancelled item is noticed
+_SHELLS_WORDS = {126: " (a command in it cannot be executed)", 127: " (command not found)"}  # POSIX, 2.8.2
 
 Ended = Literal["exited", "timed-out", "stopped", "fenced", "not-started", "over-limit", "stalled", "looping"]
 
@@ -73,7 +74,9 @@ class Run:
         """Say in one line how it ended, `what` being the name of the command."""
         code, seconds = self.returncode, format_duration(self.seconds)
         ends = {
-            "exited": f"ended with exit code {code}" if code is None or code >= 0 else f"was ended by signal {-code}",
+            "exited": f"ended with exit code {code}{_SHELLS_WORDS.get(code or 0, '')}"
+            if code is None or code >= 0
+            else f"was ended by signal {-code}",
             "timed-out": f"was stopped after {seconds}, its time limit",
             "not-started": f"could not be started: {self.problem}",
             "stopped": "was stopped by us",
@@ -138,9 +141,9 @@ def _reason(ended: Ended, watch: Watch, job: Job) -> str | None:
     name, amount = watch.excess
     limit = job.bounds.limit_of(name)
     if name == "processes":
-        return f"it ran {amount} processes at once, its limit is {limit} (limits.processes)"
+        return f"it ran {amount} processes at once, its limit is {limit} ({job.bounds.key_of(name)})"
     what = "used {} of memory" if name == "memory" else "made its worktree {} large"
-    return f"it {what.format(format_size(amount))}, its limit is {format_size(limit)} (limits.{name})"
+    return f"it {what.format(format_size(amount))}, its limit is {format_size(limit)} ({job.bounds.key_of(name)})"
 
 
 def _problem(job: Job, error: OSError | ValueError) -> str:

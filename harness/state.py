@@ -175,6 +175,7 @@ class Session(msgspec.Struct, frozen=True):
     item: str
     attempt: int
     branch: str
+    started_at: str | None = None
 
 
 def read_heartbeat(directory: AgentDirectory) -> Heartbeat | None:

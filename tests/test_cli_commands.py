@@ -24,6 +24,7 @@ from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
 from support.cli import CommandLine
 from support.repository import git, make_repository
+from support.runs import running
 
 
 @pytest.fixture
@@ -126,6 +127,21 @@ def test_show_tells_the_whole_history(cli: CommandLine, project: Project, taker:
     assert "exit code 7" in cli("show", "a").out
 
 
+def test_show_tells_since_when_an_item_is_worked_on_and_where_it_prints(cli: CommandLine, project: Project) -> None:
+    go = project.root.parent / "go"
+    cli("add", "--command", f"until test -e {go}; do sleep 0.02; done", "--id", "a")
+    with running(project, "--agents", "1", "--drain") as run:
+        run.until_working("a")
+        [claimed] = json.loads(cli("show", "a", "--json").out)["history"]
+        said = cli("show", "a").out
+        go.touch()
+        assert run.wait() == 0, run.output
+    history = json.loads(cli("show", "a", "--json").out)["history"]
+    assert claimed["log"] == history[1]["log"]
+    assert claimed["log"] in said
+    assert claimed["at"] == history[0]["at"]
+
+
 def test_a_person_decides(cli: CommandLine, project: Project, taker: Taker) -> None:
     cli("add", "--command", "true", "--id", "a")
     refusals = [cli("retry", "a"), cli("answer", "a", "yes"), cli("approve", "a"), cli("reject", "a", "no")]
@@ -220,6 +236,7 @@ def test_logs_prints_the_bytes_of_the_attempt_that_was_asked_for(
     agent.worker_log.write_text("Killed\n")
     assert cli("logs", "agent-1", "--worker").out == "Killed\n"
     assert cli("logs", "a", "--worker").line == "there is no agent 'a'; those that there are: agent-1"
+    assert cli("logs", "agent-9").line == "there is no agent 'agent-9'; those that there are: agent-1"
     agent.attempt_log("a", 2).unlink()
     assert cli("logs", "a")[0] == 1
 

@@ -172,6 +172,14 @@ def test_the_agents_come_in_the_order_of_their_places(project: Project) -> None:
     assert [agent.name for agent in snapshot.agents] == ["agent-1", "agent-2", "agent-3", "agent-10"]
 
 
+def test_of_a_limit_that_was_passed_the_key_and_the_figure_are_said_and_what_to_run_then(project: Project) -> None:
+    add(project, "one")
+    why = "the program was stopped after 2.0 s: it used 5.0 GB of memory, its limit is 4.0 GB (limits.memory)"
+    take(project, "one", kind="failed", outcome="over-limit", why=why)
+    said = f"{why}; raise that, or have it need less, then try again"
+    assert attention(project) == {"one": (said, "parallel-loop retry one")}
+
+
 def test_too_many_needs_are_cut_short(project: Project) -> None:
     for number in range(60):
         add(project, f"i{number}")

@@ -175,9 +175,11 @@ def test_a_role_has_limits_of_its_own(tmp_path: Path) -> None:
     item = Item(id="a", title="a", added_at="", role="big")
     found = bounds_of(config, item, 0)
     assert (found.memory_bytes, found.processes, found.worktree_bytes, found.cores) == (8 * 10**9, 900, 2 * 10**9, 0.5)
+    assert [found.key_of("memory"), found.key_of("time")] == ["roles.big.memory", "limits.time"]
     for role in ("small", None, "gone"):
         found = bounds_of(config, Item(id="a", title="a", added_at="", role=role), 0)
         assert (found.memory_bytes, found.processes, found.worktree_bytes, found.cores) == (10**9, 7, 10**9, 0.0)
+        assert found.key_of("memory") == "limits.memory"
 
 
 # --- hung is not slow -----------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 def test_the_exit_code_is_told(bench: Bench) -> None:
     assert bench.shell("exit 0").ok
     assert bench.shell("exit 7").describe("the program") == "the program ended with exit code 7"
+    for command, words in (("no-such-command", "127 (command not found)"), ("/", "126 (a command in it cannot be")):
+        assert f"ended with exit code {words}" in bench.shell(command).describe("the program")
     assert bench.shell("kill -9 $$").describe("the program") == "the program was ended by signal 9"
 
 

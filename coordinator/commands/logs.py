@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import stat
 import sys
 import time
@@ -23,6 +24,7 @@ from ..errors import NotThere
 from .caller import Caller
 from .harmless import Harmless
 
+_AGENT_NAME = re.compile(r"agent-[0-9]+")
 _LOOK_SECONDS = 0.2
 _PIECE_BYTES = 65536
 
@@ -68,7 +70,7 @@ def _find(project: Project, name: str, number: int | None) -> Source:
     if entry is not None:
         return _attempt(project, entry, number)
     if name not in project.state.agent_names():
-        raise NoSuchItem(name)
+        raise _no_agent(project, name) if _AGENT_NAME.fullmatch(name) else NoSuchItem(name)
     session = read_session(project.state.agent(name))
     entry = None if session is None else project.queue.entry(session.item)
     if session is None or entry is None:
@@ -95,8 +97,14 @@ def _attempt(project: Project, entry: Entry, number: int | None) -> Source:
 def _worker_source(project: Project, name: str) -> Source:
     agent = project.state.agent(check_id(name))
     if name not in project.state.agent_names():
-        raise NotThere(f"there is no agent {name!r}; those that there are: {', '.join(project.state.agent_names())}")
+        raise _no_agent(project, name)
     return Source(f"the worker of {name}", agent.worker_log, lambda: False)
+
+
+def _no_agent(project: Project, name: str) -> NotThere:
+    names = project.state.agent_names()
+    known = f"those that there are: {', '.join(names)}" if names else "none has worked here yet"
+    return NotThere(f"there is no agent {name!r}; {known}")
 
 
 def _pieces(path: Path, ended: Callable[[], bool]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,8 +32,8 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One record of an item's chain.
 
-    `attempt` is None before the first claim. `at` is None for a claim whose attempt has not ended: what the queue
-    then holds is the time at which the worker registered, which may be hours before.
+    `attempt` is None before the first claim. `at` is when an attempt began, not what a claim holds in the queue: that
+    is the time at which the worker registered, which may be hours before. It is None until the worktree is prepared.
     """
 
     attempt: int | None
@@ -84,8 +85,17 @@ def item_row(entry: Entry, state: State, waits_for: Sequence[str] = ()) -> ItemR
     )
 
 
-def item_details(entry: Entry, state: State, waits_for: Sequence[str] = ()) -> ItemDetails:
-    """Describe `entry` with its whole history."""
+class InHand(NamedTuple):
+    """What the queue does not say of an attempt that has not ended: since when it is made, and where its log is."""
+
+    started_at: str | None
+    log: str
+
+
+def item_details(
+    entry: Entry, state: State, waits_for: Sequence[str] = (), in_hand: InHand | None = None
+) -> ItemDetails:
+    """Describe `entry` with its whole history; `in_hand` is of the attempt that is being made, if one is."""
     row = msgspec.structs.asdict(item_row(entry, state, waits_for))
     item = entry.item
     return ItemDetails(
@@ -95,7 +105,7 @@ def item_details(entry: Entry, state: State, waits_for: Sequence[str] = ()) -> I
         paths=item.paths,
         timeout_seconds=item.timeout_seconds,
         max_attempts=item.max_attempts,
-        history=tuple(_history(entry.records)),
+        history=tuple(_history(entry.records, in_hand)),
     )
 
 
@@ -110,15 +120,18 @@ def _last_known(records: Sequence[Record], name: str) -> str | None:
     return next((value for value in known if value is not None), None)
 
 
-def _history(records: Sequence[Record]) -> list[HistoryEvent]:
+def _history(records: Sequence[Record], in_hand: InHand | None) -> list[HistoryEvent]:
     history: list[HistoryEvent] = []
     attempt = 0
     for index, record in enumerate(records):
         attempt += record.kind == "claimed"
         following = records[index + 1] if index + 1 < len(records) else None
         at: str | None = record.at
-        if record.kind == "claimed":
-            at = following.started_at if following is not None else None
+        log = record.log
+        if record.kind == "claimed" and following is not None:
+            at = following.started_at
+        elif record.kind == "claimed":
+            at, log = in_hand or (None, None)
         history.append(
             HistoryEvent(
                 attempt=attempt or None,
@@ -130,7 +143,7 @@ def _history(records: Sequence[Record]) -> list[HistoryEvent]:
                 seconds=record.seconds,
                 branch=record.branch,
                 commit=record.commit,
-                log=record.log,
+                log=log,
                 not_before=record.not_before,
             )
         )

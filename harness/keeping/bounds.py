@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from ...queue.records import Item
 from ..configuration.settings import Config
 
+_OF_ROLE = {"memory": "memory_bytes", "processes": "processes", "worktree": "worktree_bytes"}
+
 
 @dataclass(frozen=True)
 class Bounds:
-    """The limits of one command and all below it; 0 is no limit. `group`: the control group that holds it."""
+    """The limits of one command and all below it; 0 is no limit. `group`: the control group that holds it.
+
+    `of_role` are the limits that the role called `role` sets, by name.
+    """
 
     memory_bytes: int = 0
     processes: int = 0
@@ -20,6 +25,8 @@ class Bounds:
     worktree_bytes: int = 0
     cpus: tuple[int, ...] = ()
     group: str = ""
+    role: str = ""
+    of_role: tuple[str, ...] = ()
 
     def as_arguments(self) -> tuple[str, str, str, str]:
         """Return what the keeper is told of them."""
@@ -27,6 +34,10 @@ class Bounds:
 
     def limit_of(self, name: str) -> int:
         return {"memory": self.memory_bytes, "processes": self.processes, "worktree": self.worktree_bytes}[name]
+
+    def key_of(self, name: str) -> str:
+        """Return the key of the configuration that sets this limit."""
+        return f"roles.{self.role}.{name}" if name in self.of_role else f"limits.{name}"
 
 
 UNBOUNDED = Bounds()
@@ -42,6 +53,8 @@ def bounds_of(config: Config, item: Item | None, number: int) -> Bounds:
         cores=cores,
         worktree_bytes=(role.worktree_bytes if role else None) or limits.worktree_bytes,
         cpus=processors_for(cores, number),
+        role=(item.role or "") if role is not None and item is not None else "",
+        of_role=tuple(name for name in _OF_ROLE if role is not None and getattr(role, _OF_ROLE[name])),
     )
 
 
