@@ -11,6 +11,7 @@ import inspect
 import logging
 import os
 import pdb
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from ..loop import run_alone
 from .commands.harmless import Harmless
 
 _PIECE_BYTES = 65_536
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b")  # git understands the beginning as well
 
 
 class Teller(logging.Handler):
@@ -43,7 +45,8 @@ class Teller(logging.Handler):
         """Tell one step, after all that came before it."""
         with suppress(OSError):  # nobody reads any more (`| head`): no fault of what is told of
             self.show()
-            self._out.write(f"[{record.module}] {one_line(record.getMessage())}\n")
+            said = _HASH.sub(r"\1", record.getMessage())
+            self._out.write(f"[{record.module}] {one_line(said)}\n")
             self._out.flush()
         log = getattr(record, "output", None)
         if log is not None:

@@ -109,11 +109,14 @@ def test_a_breakpoint_stops_on_the_terminal_and_the_item_lands_after_it(project:
         r"\[runner\] exited after [\d.]+ s, exit code 0\r\n",
         r"\[runner\] runs /bin/sh -c 'echo looks at .*\r\nlooks at one\r\n",
         r"one#1  done: landed",
+        r"-        ended: 1 done, 0 failed, none left",
     ):
         assert re.search(step, terminal.seen), (step, terminal.seen)
     claimed, prepared = terminal.seen.index("one#1  claimed"), terminal.seen.index("agent-1: preparing")
     assert claimed < prepared
     assert "\x1b[" not in terminal.seen
+    assert "git rev-parse" not in terminal.seen, "of what only looks there is too much"
+    assert not re.search("[0-9a-f]{40}", terminal.seen)
 
 
 def test_after_the_debugger_ctrl_c_finishes_the_item_in_hand(project: Project, tmp_path: Path) -> None:

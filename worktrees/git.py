@@ -44,6 +44,13 @@ _TRANSIENT = re.compile(
 )
 _PAUSES_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.3)
 _log = logging.getLogger(__name__)
+# What changes nothing is most of what we run: below DEBUG, unless it takes long.
+_LOOK = logging.DEBUG // 2
+_LOOKS = re.compile(
+    r"(diff-tree|for-each-ref|hash-object|ls-files|merge-base|rev-list|rev-parse|status|symbolic-ref --quiet"
+    r"|worktree list|write-tree)\b"
+)
+_LONG_SECONDS = 1.0
 _ENDING_SECONDS = 2  # git removes its lock files when it is asked to end; SIGKILL leaves them behind
 
 _CONFIGURATION = (
@@ -139,7 +146,9 @@ class Git:
                 start = time.monotonic()
                 result = _execute([*self._prefix, *argv], env, stdin, timeout_seconds, descriptors)
             seconds = time.monotonic() - start
-            _log.debug("git %s: exit code %d after %.0f ms", " ".join(argv), result.returncode, 1000 * seconds)
+            command = " ".join(argv)
+            level = _LOOK if _LOOKS.match(command) and seconds < _LONG_SECONDS else logging.DEBUG
+            _log.log(level, "git %s: exit code %d after %.0f ms", command, result.returncode, 1000 * seconds)
             return result
         except (OSError, ValueError) as error:  # no process to be had, argv too long, NUL in it, lease gone
             transient = isinstance(error, BlockingIOError)

@@ -23,8 +23,9 @@ def run(caller: Caller, agents: int | None, drain: bool, as_json: bool, debug: b
     On a terminal it shows the dashboard, otherwise one line for each change. The first Ctrl-C (or SIGTERM) takes no
     more items and lets the work in hand finish; the second stops the programs and gives their items back.
 
-    With --debug there is no coordinator: one worker and the landing in this process, which tells each git command, each
-    command of an attempt and its output as it comes. `breakpoint()` in the code of parallel-loop stops on the terminal.
+    With --debug there is no coordinator: one worker and the landing in this process, which tells each git command that
+    changes something or takes long, each command of an attempt and its output as it comes. `breakpoint()` in the code
+    of parallel-loop stops on the terminal.
 
     --agents counts more than PARALLEL_AGENTS, which counts more than `agents:` in the configuration.
 
