@@ -135,21 +135,25 @@ class Landing:
         self._branch = LandingBranch(bench.repository, bench.pool.ensure("landing"), IDENTITY)
         self._branch.ensure(bench.start)
         self._branch.take_over()
+        self._count, self._recorded = 0, list[str]()
         self._checkout = bench.root.parent / f"merge-{bench.files}"
         bench.git("worktree", "add", "--quiet", "--detach", str(self._checkout), bench.start)
 
     def _land(self, tips: list[str]) -> None:
-        branch = self._branch
-        tip, stack, onto = branch.tip(), list[Joined](), branch.tip()
+        """As coordinator/train.py does it where no checks are configured, without the records of the queue."""
+        branch, stack = self._branch, list[Joined]()
+        tip = branch.look()
+        onto = tip.commit
         for source in tips:
             joined = branch.join(onto, source, "Title\n\nItem: item\n")
             assert isinstance(joined, Joined)
             stack.append(joined)
             onto = joined.commit
-        landed = {landed_ref("item", number): joined.commit for number, joined in enumerate(stack)}
-        with branch.held(tip, stack, "Land") as candidate:
-            assert branch.advance(candidate, landed=landed)
-        branch.forget_landed(landed)
+        self._count += 1
+        landed = {landed_ref("item", self._count * TRAIN + number): one.commit for number, one in enumerate(stack)}
+        with branch.held(tip.commit, stack, "Land", hold=False) as candidate:
+            assert branch.advance(candidate, landed=landed, recorded=self._recorded)
+        self._recorded = list(landed)
 
     def _again(self) -> None:
         self._bench.git("update-ref", "refs/heads/parallel-loop/landed", self._bench.start)

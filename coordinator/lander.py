@@ -142,6 +142,8 @@ class Lander:
 
     def _land_next(self) -> bool:
         batch = self._next_batch()
+        if not batch:
+            self._train.tidy()
         if not batch or self._keeper.branch_checked_out():  # told of by the keeper's next look
             return False
         self._heart.tell("landing", item=batch[0].item.id, attempt=batch[0].attempt)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from ..harness.programs import program_of
 from ..harness.project import Project
 from ..worktrees.errors import GitError
-from ..worktrees.landing import Candidate, Joined, LandingBranch, landed_ref
+from ..worktrees.landing import Candidate, Joined, LandingBranch, Tip, landed_ref
 from ..worktrees.repository import Repository
 from .checking import Checker, Verdict
 from .landing_records import LandingRecords, Waiting
@@ -70,6 +70,8 @@ class Train:
         self._project, self._repository, self._branch = project, repository, branch
         self._checker, self._records = checker, records
         self._size = TrainSize()
+        self._landed: dict[str, str] | None = None  # what landed and may not be recorded, None when that is not known
+        self._recorded: list[str] = []
 
     @property
     def size(self) -> int:
@@ -85,7 +87,7 @@ class Train:
 
     def _land(self, batch: Sequence[Waiting], known: Verdict | None) -> None:
         """Land `batch`, of which it is `known` how it failed when it was tested as a whole, if it was."""
-        tip = self._branch.tip()
+        tip = self._branch.look()
         cars = self._couple(batch, tip)
         if not cars:
             return
@@ -119,14 +121,14 @@ class Train:
         if without is not None and without.passed:
             self._blame(suspect, red)
             return
-        tip = self._branch.tip()
+        tip = self._branch.look()
         self._try_again(suspect, red)
         if behind:
-            self._land(behind, known=without if self._branch.tip() == tip else None)
+            self._land(behind, known=without if self._branch.look() == tip else None)
 
     def _land_if_it_passes(self, batch: Sequence[Waiting], note: str | None = None) -> Verdict | None:
         """Test `batch` as a whole and land it if it passes; None when nothing of it can be stacked."""
-        tip = self._branch.tip()
+        tip = self._branch.look()
         cars = self._couple(batch, tip)
         if not cars:
             return None
@@ -150,33 +152,34 @@ class Train:
 
     def _blame(self, suspect: Waiting, red: Verdict) -> None:
         """Send the item back with what the checks said, and say whether it is others that it does not go with."""
-        tip = self._branch.tip()
+        tip = self._branch.look()
         self._require_green(tip)
         self._size.note(bad=True)
-        base = self._branch.base(suspect.commit, tip)
-        if base is None or base == tip:
+        base = self._branch.base(suspect.commit, tip.commit)
+        if base is None or base == tip.commit:
             why = f"{red.failed} on the result of merging it with what landed before"
             self._records.send_back(suspect.entry, suspect.handed, "check-failed", why, red.output)
             return
         why = f"{red.failed} when it is merged with what landed meanwhile, though nothing conflicts in the text"
-        landed = self._branch.landed_between(base, tip, _MOST_NAMED)
+        landed = self._branch.landed_between(base, tip.commit, _MOST_NAMED)
         facts = "\n".join(["What landed since the branch began:", *(f"  {line}" for line in landed), "", red.output])
         self._records.send_back(suspect.entry, suspect.handed, "semantic-conflict", why, facts.strip())
 
-    def _require_green(self, commit: str) -> None:
-        """Raise RedBase when `commit` does not pass by itself, in two runs."""
-        tree, name = self._branch.tree_of(commit), f"base-{commit[:12]}"
-        verdict = self._checker.check_twice(commit, tree, name)
+    def _require_green(self, tip: Tip) -> None:
+        """Raise RedBase when `tip` does not pass by itself, in two runs."""
+        verdict = self._checker.check_twice(tip.commit, tip.tree, f"base-{tip.commit[:12]}")
         if verdict.stopped:
             raise Unsettled
         if verdict.failed is not None:
-            raise RedBase(commit, verdict)
+            raise RedBase(tip.commit, verdict)
 
     # --- steps ----------------------------------------------------------------------------------------
 
-    def _couple(self, batch: Sequence[Waiting], tip: str) -> list[Car]:
+    def _couple(self, batch: Sequence[Waiting], tip: Tip) -> list[Car]:
         """Stack the branches on `tip`. What conflicts with `tip` is sent back; with others of the batch, left out."""
-        landed, cars, onto, tree = self._branch.landed(), list[Car](), tip, self._branch.tree_of(tip)
+        if self._landed is None:
+            self._landed = self._branch.landed()
+        landed, cars, onto, tree = self._landed, list[Car](), tip.commit, tip.tree
         for waiting in batch:
             commit = landed.get(landed_ref(waiting.item.id, waiting.attempt))
             if commit is not None:
@@ -221,27 +224,39 @@ class Train:
             raise Unsettled
         return verdict
 
-    def _held(self, tip: str, cars: Sequence[Car]) -> AbstractContextManager[Candidate]:
-        return self._branch.held(tip, [car.joined for car in cars], _message_of_all(cars))
+    def _held(self, tip: Tip, cars: Sequence[Car]) -> AbstractContextManager[Candidate]:
+        hold = bool(self._project.config.checks)
+        return self._branch.held(tip.commit, [car.joined for car in cars], _message_of_all(cars), hold=hold)
 
     def _advance(self, candidate: Candidate, cars: Sequence[Car], note: str | None = None) -> None:
         """Move the landing branch and record what landed with that."""
         if not all(self._records.is_wanted(car.waiting) for car in cars):  # looked at after the heirs' names were
             raise Unsettled
         landed = {landed_ref(car.waiting.item.id, car.waiting.attempt): car.joined.commit for car in cars}
-        if not self._branch.advance(candidate, heirs=[car.waiting.heir for car in cars], landed=landed):
+        self._landed = None  # until all of it is recorded
+        heirs = [car.waiting.heir for car in cars]
+        if not self._branch.advance(candidate, heirs=heirs, landed=landed, recorded=self._recorded):
             raise Unsettled(moved=True)
+        self._recorded = list(landed)
         self._repository.flush()
         for car in cars:
             self._size.note(bad=False)
             self._records.land(car.waiting, car.joined.commit, note=note)
-        self._branch.forget_landed(landed)
+        self._landed = {}
 
     def _finish(self, waiting: Waiting, commit: str) -> None:
         """Record what landed before somebody was killed."""
         self._repository.flush()
         self._records.land(waiting, commit)
-        self._branch.forget_landed([landed_ref(waiting.item.id, waiting.attempt)])
+        self._recorded.append(landed_ref(waiting.item.id, waiting.attempt))
+
+    def tidy(self) -> None:
+        """Remove the refs of what is recorded; for when there is nothing to land."""
+        if self._landed is None:
+            waiting = {landed_ref(entry.item.id, entry.attempts) for entry, _ in self._records.waiting()}
+            self._recorded += self._branch.landed().keys() - waiting
+        self._branch.forget_landed(self._recorded)
+        self._recorded = []
 
     def _message(self, waiting: Waiting) -> str:
         item = waiting.item

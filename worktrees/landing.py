@@ -60,6 +60,14 @@ class Candidate:
         return f"refs/parallel-loop/candidate/{self.commit}"
 
 
+@dataclass(frozen=True)
+class Tip:
+    """Where the landing branch stands."""
+
+    commit: str
+    tree: str
+
+
 class LandingBranch:
     """The branch `parallel-loop/landed` of a repository, worked on in the landing worktree."""
 
@@ -99,13 +107,13 @@ class LandingBranch:
         """The commit the branch is at; raises GitError when it does not exist."""
         return self._git.text("rev-parse", "--verify", f"{_REF}^{{commit}}")
 
+    def look(self) -> Tip:
+        """Where the branch stands; raises GitError when it does not exist."""
+        return Tip(*self._git.text("rev-parse", f"{_REF}^{{commit}}", f"{_REF}^{{tree}}").split())
+
     def is_landed(self, commit: str) -> bool:
         """Whether the branch contains `commit`."""
         return self._git.run("merge-base", "--is-ancestor", commit, _REF, ok=(0, 1)).returncode == 0
-
-    def tree_of(self, commit: str) -> str:
-        """The tree of a commit."""
-        return self._git.text("rev-parse", f"{commit}^{{tree}}")
 
     def join(
         self, onto: str, source: str, message: str, style: Style = "merge", *, facts: bool = True
@@ -120,26 +128,28 @@ class LandingBranch:
         """
         tip, other = self._git.text("rev-parse", f"{_REF}^{{commit}}", f"{commit}^{{commit}}").split()
         joined = self.join(tip, other, message)
-        return joined if isinstance(joined, Conflict) else self._candidate(tip, [joined], message)
+        return joined if isinstance(joined, Conflict) else self._candidate(tip, [joined], message, hold=True)
 
     @contextmanager
-    def held(self, onto: str, stack: Sequence[Joined], message: str) -> Iterator[Candidate]:
+    def held(self, onto: str, stack: Sequence[Joined], message: str, *, hold: bool = True) -> Iterator[Candidate]:
         """The candidate that lands all of `stack`, of which the first was joined to `onto`, under `message`.
 
-        It is abandoned when the block ends and the branch has not moved to it.
+        It is abandoned when the block ends and the branch has not moved to it. One that is to land at once, since there
+        is nothing to check, needs no ref that would `hold` it.
         """
-        candidate = self._candidate(onto, stack, message)
+        candidate = self._candidate(onto, stack, message, hold=hold)
         try:
             yield candidate
         finally:
-            if self._moved_to != candidate.commit:
+            if hold and self._moved_to != candidate.commit:
                 self.abandon(candidate)
 
-    def _candidate(self, onto: str, stack: Sequence[Joined], message: str) -> Candidate:
+    def _candidate(self, onto: str, stack: Sequence[Joined], message: str, *, hold: bool) -> Candidate:
         last = stack[-1]
         commit = last.commit if len(stack) == 1 else commit_tree(self._git, last.tree, [onto, last.commit], message)
         candidate = Candidate(commit, last.tree, onto)
-        self._git.run("update-ref", candidate.ref, candidate.commit)
+        if hold:
+            self._git.run("update-ref", candidate.ref, candidate.commit)
         return candidate
 
     def check_out(self, commit: str, *, keep: Sequence[str] = ()) -> None:
@@ -147,18 +157,25 @@ class LandingBranch:
         reset_to(self._worktree, commit, keep=keep)
 
     def advance(
-        self, candidate: Candidate, *, heirs: Iterable[str] = (), landed: Mapping[str, str] | None = None
+        self,
+        candidate: Candidate,
+        *,
+        heirs: Iterable[str] = (),
+        landed: Mapping[str, str] | None = None,
+        recorded: Iterable[str] = (),
     ) -> bool:
         """Move the branch to `candidate`; False when it has moved since the candidate was made, or a heir exists.
 
         `heirs` are the branches of the next attempts: what the candidate has of the one before is not to land any more.
-        `landed` are refs, and the commits they are to hold from this step on. Raises Superseded.
+        `landed` are refs, and the commits they are to hold from this step on; `recorded` are those of what landed
+        before, which are not needed any more. Raises Superseded.
         """
         heirs = tuple(heirs)
         commands = [
             f"update {_REF}\0{candidate.commit}\0{candidate.onto}\0",
             f"delete {candidate.ref}\0\0",
             *map(unless_exists, heirs),
+            *(f"delete {ref}\0\0" for ref in recorded),
             *(f"update {ref}\0{commit}\0\0" for ref, commit in (landed or {}).items()),
             f"verify {_OWNER}\0{self._token}\0" if self._token else "",
         ]

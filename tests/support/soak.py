@@ -53,6 +53,7 @@ _MOMENT_SECONDS = 0.4
 _WARM_KILLS = 500  # of a fast soak: memory that has been used once is kept by the allocator
 _TIDY_SECONDS = 20.0  # a done item costs a coordinator a kilobyte until it is packed; that is not what is looked for
 _MOST_GROWTH_MEGABYTES = 2.0
+_MOST_LANDING = 40  # what waits costs memory, and the lander may be slower than the workers
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,11 @@ class Soak:
             self._restart_at = None
 
     def _add(self) -> None:
-        """Keep some items ahead of the workers."""
+        """Keep some items ahead of the workers, and not many waiting to land."""
         self._survey.refresh()
         counts = self._survey.counts()
         ahead = counts["ready"] + counts["delayed"]
-        if ahead < 3 * self._plan.agents:
+        if ahead < 3 * self._plan.agents and counts["landing"] < _MOST_LANDING:
             self.ground.add(self._chance.randint(1, 2 * self._plan.agents))
 
     # --- hits -----------------------------------------------------------------------------------------
@@ -233,9 +234,10 @@ class Soak:
         end = time.monotonic() + _PATIENCE_SECONDS
         self.ground.tidy()
         idle = 0
-        while idle < self._plan.agents and time.monotonic() < end:
+        while (idle < self._plan.agents or not self._survey.is_drained()) and time.monotonic() < end:
             time.sleep(0.5)
             self.judge.look()
+            self._survey.refresh()
             idle = sum(beat.state == "idle" for beat in self.ground.beats())
         idle_since = utc_now()
         while current_snapshot(self.ground.project).at < idle_since and time.monotonic() < end:

@@ -16,7 +16,7 @@ from parallel_loop.coordinator.landing_records import Waiting
 from parallel_loop.coordinator.train import RedBase, Train, Unsettled
 from parallel_loop.harness.configuration.config import Config
 from parallel_loop.queue.records import Entry, Item, Record
-from parallel_loop.worktrees.landing import Candidate, Conflict, Joined
+from parallel_loop.worktrees.landing import Candidate, Conflict, Joined, Tip
 
 TIME = "2026-01-01T00:00:00.000000Z"
 
@@ -48,17 +48,15 @@ class World:
 
     # --- the landing branch ---------------------------------------------------------------------------
 
-    def tip(self) -> str:
-        return ",".join(self.tips[-1])
+    def look(self) -> Tip:
+        commit = ",".join(self.tips[-1])
+        return Tip(commit, self._tree_of(commit))
 
-    def tree_of(self, commit: str) -> str:
+    def _tree_of(self, commit: str) -> str:
         return ",".join(sorted(self._commits[commit]))
 
     def landed(self) -> dict[str, str]:
         return {}
-
-    def forget_landed(self, _refs: object) -> None:
-        pass
 
     def join(self, onto: str, source: str, _message: str, _style: str, *, facts: bool) -> Joined | Conflict:
         before = self._commits[onto]
@@ -67,17 +65,21 @@ class World:
         after = (*before, source)
         commit = ",".join(after)
         self._commits[commit] = after
-        return Joined(commit, self.tree_of(commit), source)
+        return Joined(commit, self._tree_of(commit), source)
 
     def is_landed(self, commit: str) -> bool:
         return commit in self.tips[-1]
 
     @contextlib.contextmanager
-    def held(self, onto: str, stack: Sequence[Joined], _message: str) -> Iterator[Candidate]:
+    def held(self, onto: str, stack: Sequence[Joined], _message: str, *, hold: bool) -> Iterator[Candidate]:
+        assert not hold, "the model has no checks configured"
         yield Candidate(stack[-1].commit, stack[-1].tree, onto)
 
-    def advance(self, candidate: Candidate, *, heirs: Sequence[str], landed: Mapping[str, str]) -> bool:
-        assert candidate.onto == self.tip()
+    def advance(
+        self, candidate: Candidate, *, heirs: Sequence[str], landed: Mapping[str, str], recorded: Sequence[str]
+    ) -> bool:
+        assert candidate.onto == self.look().commit
+        assert not landed.keys() & set(recorded)
         assert len(heirs) == len(landed)
         self.tips.append(self._commits[candidate.commit])
         return True
