@@ -37,6 +37,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "list": "list_items:list_items",
         "show": "show:show",
         "logs": "logs:logs",
+        "salvage": "salvage:salvage",
     },
     "Decide": {
         "retry": "decide:retry",

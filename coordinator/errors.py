@@ -34,7 +34,7 @@ READER_GONE = 141  # as a shell reports an end by SIGPIPE
 # when something else is broken, which is when it is needed. A test compares the table with the classes there are.
 CODES = {
     **dict.fromkeys(("ClaimerDied", "NoSuchItem", "NotRunning", "NotThere", "Refused"), FAILED),
-    **dict.fromkeys(("ConfigError", "DocumentError", "InvalidId", "InvalidItem", "WrongUsage"), USAGE),
+    **dict.fromkeys(("ConfigError", "DocumentError", "InvalidId", "InvalidItem", "BranchTaken", "WrongUsage"), USAGE),
     **dict.fromkeys(("AlreadyRunning", "PlaceTaken", "Superseded"), RUNNING),
     **dict.fromkeys(("BareRepository", "EmptyRepository", "NotARepository"), ENVIRONMENT),
     **dict.fromkeys(("ForeignDirectory", "GitError", "GitMissing", "GitTooOld", "WorktreeGone"), ENVIRONMENT),

@@ -30,7 +30,7 @@ from ..harness.keeping.tree import become_subreaper
 from ..harness.orders import Orders
 from ..harness.project import Project
 from ..harness.room import Room
-from ..harness.setting_up import ensure_landing_branch
+from ..harness.setting_up import LANDER_IDENTITY, ensure_landing_branch
 from ..harness.shortage import is_shortage
 from ..queue.watching import BellWatch
 from ..worktrees.branches import attempt_branch, attempt_branches, free_among
@@ -42,6 +42,7 @@ from ..worktrees.repository import Repository
 from ..worktrees.setup import OutsideTree
 from ..worktrees.target import Blocked
 from .checking import Checker
+from .housekeeping import Housekeeper
 from .landing_records import LandingRecords, Waiting
 from .target_keeper import TargetKeeper
 from .target_report import LANDER
@@ -97,6 +98,7 @@ class Lander:
         self._one_by_one = 0  # for so many rounds, to see who is at fault
         self._faults: Counter[str] = Counter()
         self._moves: Counter[str] = Counter()
+        self._housekeeper = Housekeeper(project, target, self._repository, self._pool, worktree.git(LANDER_IDENTITY))
         self._heart.rest()
 
     def run(self) -> None:
@@ -106,10 +108,13 @@ class Lander:
                 if not self.land_next():
                     if self._keeper.is_due():
                         self.look_at_target()
+                    self._housekeeper.tidy_when_due()
                     self._heart.beat()
                     seconds = min(self._heart.seconds_until_beat, self.seconds_until_look)
                     seconds = min(seconds, self._room.longest_wait_seconds)
                     self._orders.wait_for_ring(watch, seconds)
+        if not self._orders.stopping:
+            self._housekeeper.tidy()
 
     def land_all(self) -> None:
         """Land everything that waits now, and let the target follow."""
@@ -118,6 +123,7 @@ class Lander:
             landed = True
         if landed or self._keeper.is_due():
             self.look_at_target()
+        self._housekeeper.tidy_when_due()
 
     def land_next(self) -> bool:
         """Land, or send back, the branch that has waited longest; False when none waits, or there is no room for it."""

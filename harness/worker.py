@@ -33,6 +33,7 @@ from .pausing.trials import Trials
 from .project import Project
 from .room import Room
 from .shortage import is_shortage, once_there_is_room
+from .state import read_session
 from .workplace import Workplace
 
 _LOOK_AGAIN_SECONDS = 30.0  # after which an idle worker trusts no earlier listing: a ring of the bell can be lost
@@ -58,7 +59,7 @@ class Worker:
         self._room.keep_ballast()
         self._place = Workplace(project, repository, self._agent, pool, target, orders, self._heart, self._room)
         with self._heart.beating():
-            self._place.worktree()
+            self._rescue_what_is_left()
         self._look_again_at = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
         self._trials = Trials(project)
@@ -156,11 +157,21 @@ class Worker:
         why = None
         with self._heart.beating():
             try:
-                self._place.rescue(self._place.worktree())
+                self._place.rescue_and_let_go(self._place.worktree())
             except NO_FAULT_OF_THE_PROGRAM as error:  # it stays where it is; the next attempt begins with the same
                 why = str(error)
         self._tell_event("abandoned", claim, None, why)
         self._heart.rest()
+
+    def _rescue_what_is_left(self) -> None:
+        """Make the worktree if need be, and save what a worker that was killed here left in it.
+
+        Now and not at the next attempt: there may be nothing to take for long, and the item has been taken back.
+        """
+        worktree = self._place.worktree()
+        if read_session(self._agent) is not None:
+            with contextlib.suppress(*NO_FAULT_OF_THE_PROGRAM):  # it stays where it is, and `salvage` lists it
+                self._place.rescue_and_let_go(worktree)
 
     def _tell_event(self, event: str, claim: Claim, record: Record | None, why: str | None = None) -> bool:
         return self._project.state.record_event(

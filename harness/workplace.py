@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ..queue.records import Item
 from ..worktrees.environment import Identity, scrub
 from ..worktrees.pool import Pool
+from ..worktrees.recycle import detach
 from ..worktrees.repository import Repository
-from ..worktrees.salvage import salvage
 from ..worktrees.worktree import Worktree
 from .configuration.settings import MAX_AGENTS
 from .heart import Heart
@@ -20,8 +20,9 @@ from .keeping.containment import held
 from .keeping.processes import MARK_AGENT, MARK_STATE
 from .orders import Orders
 from .project import Project
+from .rescuing import agent_identity, rescue
 from .room import Room
-from .state import AgentDirectory, read_session
+from .state import AgentDirectory
 
 _PORTS_EACH = 10
 _PORTS_FOR_ALL = _PORTS_EACH * (MAX_AGENTS + 1)
@@ -54,7 +55,7 @@ class Workplace:
 
     @property
     def identity(self) -> Identity:
-        return Identity(f"{self.agent.name} (parallel-loop)", f"{self.agent.name}@parallel-loop.invalid")
+        return agent_identity(self.agent.name)
 
     @property
     def port_base(self) -> int:
@@ -82,9 +83,9 @@ class Workplace:
 
     def rescue(self, worktree: Worktree) -> None:
         """Commit what an earlier attempt left in the worktree and no branch keeps, under its own salvage ref."""
-        session = read_session(self.agent)
-        owner = f"{session.item}/{session.attempt}" if session else f"unknown/{self.agent.name}"
-        ref = f"refs/parallel-loop/salvage/{owner}"
-        saved = salvage(worktree, ref, f"Left behind by {owner}", self.identity)
-        if saved is not None:
-            self.project.state.record_event("salvaged", agent=self.agent.name, ref=ref, commit=saved)
+        rescue(self.project.state, self.agent, self.repository, worktree)
+
+    def rescue_and_let_go(self, worktree: Worktree) -> None:
+        """The same, and leave the branch of that attempt, which can then be tidied away."""
+        self.rescue(worktree)
+        detach(worktree)

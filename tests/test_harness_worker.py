@@ -194,7 +194,7 @@ def test_what_cannot_be_salvaged_now_does_not_end_the_worker(
     worker = shop.worker()
     monkeypatch.setattr(Taker, "end", lambda *_: False)
     with monkeypatch.context() as patch:
-        patch.setattr("parallel_loop.harness.workplace.salvage", lambda *_: (_ for _ in ()).throw(NO_SPACE))
+        patch.setattr("parallel_loop.harness.workplace.rescue", lambda *_: (_ for _ in ()).throw(NO_SPACE))
         patch.setattr("parallel_loop.harness.attempt.Attempt.make", lambda _: None)
         assert worker.work_once()
     worker.close()

@@ -42,7 +42,7 @@ def test_who_commits_after_the_next_attempt_has_begun_moves_nothing_and_loses_no
     assert refs(place) == before
     saved = salvage(place.worktree, "refs/parallel-loop/salvage/fix/1", "late", IDENTITY)
     assert saved is not None
-    assert place.show(saved, "f.txt") == "late"
+    assert place.show(saved.commit, "f.txt") == "late"
 
 
 def test_the_next_attempt_is_not_held_up_by_a_lock_that_a_late_git_left_on_its_name(place):

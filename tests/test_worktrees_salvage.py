@@ -24,7 +24,8 @@ def place(tmp_path):
 
 
 def save(place: Place, ref: str = REF, **options: bool) -> str | None:
-    return salvage(place.worktree, ref, "salvaged", IDENTITY, **options)
+    kept = salvage(place.worktree, ref, "salvaged", IDENTITY, **options)
+    return None if kept is None else kept.commit
 
 
 CASES: dict[str, tuple[Callable[[Path, Path], object], dict[str, str | None]]] = {}
@@ -310,7 +311,7 @@ write(wt, {"locked/in/x": "deep", "secret": "s", "tracked-dir/x": "y"})
 (wt / "locked" / "in").chmod(0)
 (wt / "src").chmod(0o500)
 saved = salvage(place.worktree, "refs/parallel-loop/salvage/x/1", "salvaged", IDENTITY)
-print(sorted(place.names(saved) & {"locked/in/x", "secret"}))
+print(sorted(place.names(saved.commit) & {"locked/in/x", "secret"}))
 (wt / "locked" / "in").chmod(0o500)
 (wt / "src").chmod(0o500)
 recycle(place.worktree, place.start, "attempt")

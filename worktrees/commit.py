@@ -2,7 +2,7 @@
 
 Guarantees: everything that is not ignored is in a commit afterwards; only the attempt's branch is moved, by
 compare-and-swap, never a branch of the user that the program happened to check out; commits that the result does not
-contain are kept under `refs/parallel-loop/left-behind/`.
+contain are kept as salvage of that attempt.
 
 Assumes: the program and all its children are dead.
 """
@@ -18,7 +18,7 @@ from .git import Git
 from .operations import operation_in_progress, read_line
 from .recycle import forget_operations
 from .repository import resolve
-from .salvage import commit_tree, content, keep
+from .salvage import commit_tree, content, keep, salvage_ref
 from .snapshot import Snapshot, State, look, take
 from .worktree import Worktree
 
@@ -36,6 +36,7 @@ class Rest:
     unfinished: str | None  # the operation the program began and did not end ("merge", "rebase", …)
     left_behind: str | None  # work of the program that is not in `commit`: the two had nothing to do with each other
     unreadable: tuple[str, ...] = ()  # files that could not be committed
+    left_ref: str | None = None  # what holds `left_behind`
 
 
 def commit_rest(
@@ -56,13 +57,16 @@ def commit_rest(
     snapshot = take(worktree, state, flags=False) if state.changed else None
     here = _commit(worktree, git, snapshot, state, mine, message)
     commit, left_behind = _choose(git, mine, here, start, unfinished)
+    left_ref = None
     if left_behind is not None:
-        keep(git, f"refs/parallel-loop/left-behind/{left_behind}", left_behind)
+        ref = salvage_ref(branch) or f"refs/parallel-loop/left-behind/{left_behind}"
+        left_ref = keep(git, ref, left_behind, "the program left it behind").ref
     if commit != known:
         move_branch(git, branch, commit, known, heir=heir, message="work of the attempt")
     _settle(worktree, git, snapshot, f"refs/heads/{branch}" if commit == here else here)
     count = int(git.text("rev-list", "--count", f"{start}..{commit}")) if commit != start else 0
-    return Rest(commit, count, here != (head or mine), unfinished, left_behind, snapshot.skipped if snapshot else ())
+    skipped = snapshot.skipped if snapshot else ()
+    return Rest(commit, count, here != (head or mine), unfinished, left_behind, skipped, left_ref)
 
 
 def _commit(worktree: Worktree, git: Git, snapshot: Snapshot | None, state: State, mine: str, message: str) -> str:

@@ -58,6 +58,11 @@ def begin(checkout: Checkout, branch: str, old: str, new: str) -> Journal:
     return journal
 
 
+def is_interrupted(repository: Repository) -> bool:
+    """Whether a step was begun that has not ended; while a lander lives, it may be at it."""
+    return _place(repository.git_dir).exists()
+
+
 def finish_interrupted(repository: Repository) -> None:
     """Undo or complete the step that a killed process left, if there is one."""
     journal = _read(_place(repository.git_dir))
@@ -98,7 +103,7 @@ def _save(git: Git, journal: Journal, names: list[str], env: dict[str, str]) -> 
     theirs = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", tree, journal.new).fields
     if set(theirs) & set(names):
         commit = commit_tree(git, tree, [journal.old], "What a fast-forward that was killed left in the checkout")
-        keep(git, f"refs/parallel-loop/salvage/follow/{journal.new}", commit)
+        keep(git, f"refs/parallel-loop/salvage/follow/{journal.new}", commit, "a fast-forward was killed")
 
 
 def _back_to_old(git: Git, journal: Journal, before: set[str], paths: list[str]) -> None:

@@ -23,7 +23,7 @@ from .operations import read_line
 from .repository import Repository
 from .worktree import Worktree
 
-__all__ = ["ForeignDirectory", "Pool", "Worktree"]
+__all__ = ["ForeignDirectory", "Pool", "Worktree", "marked_worktrees"]
 
 _MARK = "parallel-loop"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -39,6 +39,16 @@ class ForeignDirectory(Exception):
             f"`mv {path} {path}.old`, or set `worktrees:` to another place"
         )
         self.path = path
+
+
+def marked_worktrees(repository: Repository) -> list[tuple[str, Worktree]]:
+    """All complete worktrees that a pool of this repository ever made, by name; their files may be gone."""
+    found = ((read_line(admin / _MARK), admin) for admin in worktree_dirs(repository.git_dir))
+    return [
+        (name, Worktree(path, admin))
+        for name, admin in found
+        if _NAME.fullmatch(name) and (path := backlink(admin)) is not None
+    ]
 
 
 class Pool:
@@ -74,6 +84,38 @@ class Pool:
         """The names of the worktrees that are there."""
         found = [(read_line(admin / _MARK), backlink(admin)) for admin in worktree_dirs(self._repository.git_dir)]
         return sorted(name for name, path in found if name and path == self.directory / name)
+
+    def half_made(self) -> list[str]:
+        """The names of the worktrees that somebody makes now, or was killed while making."""
+        names = {path.name[1:].removesuffix(".making") for path in self.directory.glob(".*.making")}
+        for admin in worktree_dirs(self._repository.git_dir):
+            path = backlink(admin)
+            if path is None or path.parent != self.directory or (admin / _MARK).exists():
+                continue
+            if read_line(admin / "locked") in {"initializing", self._reason(path.name)}:
+                names.add(path.name)
+        return sorted(name for name in names if _NAME.fullmatch(name))
+
+    def clear_half_made(self, name: str) -> None:
+        """Remove what is left of a worktree whose making was cut short; one that is complete stays."""
+        with hold(self._lock_path):
+            if self._find(name, self.directory / name) is None:
+                with hold(self._lease):
+                    self._clear_half_made(name, self.directory / name)
+            self._making(name).unlink(missing_ok=True)
+
+    def take_in(self, worktree: Worktree) -> Worktree:
+        """Repair a worktree of ours wherever it is: of another `worktrees:` directory, too; see `ensure`."""
+        with hold(self._lock_path):
+            worktree.path.parent.mkdir(parents=True, exist_ok=True)
+            self._repair(worktree.path, worktree.git_dir)
+        return worktree
+
+    def discard(self, worktree: Worktree) -> None:
+        """Remove a worktree of ours, wherever it is, with all that is in it: salvage first."""
+        with hold(self._lock_path):
+            remove(worktree.path)
+            remove(worktree.git_dir)
 
     def remove(self, name: str) -> None:
         """Remove a worktree with all that is in it: salvage first. Not being there is fine."""

@@ -10,6 +10,7 @@ Assumes: see `snapshot`. Ignored files are taken only when asked for: they are b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .environment import Identity
 from .git import Git, GitError
@@ -18,13 +19,31 @@ from .repository import resolve
 from .snapshot import Snapshot, look, take
 from .worktree import Worktree
 
+SALVAGE = "refs/parallel-loop/salvage"
+_ATTEMPTS = "parallel-loop/item/"
 _MOST_LOCKED = 10
 KEEPERS = ("refs/heads", "refs/tags", "refs/remotes", "refs/parallel-loop")
 
 
-def has_work(worktree: Worktree, *, keep_branches: Sequence[str] = KEEPERS) -> bool:
-    """Whether a salvage would save anything."""
-    worktree.make_usable()
+@dataclass(frozen=True)
+class Kept:
+    """What holds saved work: a ref, its commit, and whether the ref was made just now."""
+
+    ref: str
+    commit: str
+    is_new: bool
+
+
+def salvage_ref(branch: str) -> str | None:
+    """The ref under which work of the attempt that has `branch` is saved; None when that is no attempt's branch."""
+    owner = branch.removeprefix(_ATTEMPTS)
+    return f"{SALVAGE}/{owner}" if owner != branch else None
+
+
+def has_work(worktree: Worktree, *, keep_branches: Sequence[str] = KEEPERS, only_look: bool = False) -> bool:
+    """Whether a salvage would save anything. With `only_look`, nothing is changed, not even a lock of a dead git."""
+    if not only_look:
+        worktree.make_usable()
     return look(worktree).changed or bool(_loose_commits(worktree, keep_branches))
 
 
@@ -36,8 +55,8 @@ def salvage(
     *,
     keep_branches: Sequence[str] = KEEPERS,
     ignored: bool = False,
-) -> str | None:
-    """Save the worktree's uncommitted work and loose commits under `ref`; returns the commit, or None: nothing to save.
+) -> Kept | None:
+    """Save the worktree's uncommitted work and loose commits under `ref`; None when there is nothing to save.
 
     If `ref` is taken by something else, `<ref>-2`, `<ref>-3` and so on are tried. `keep_branches` are the refs whose
     commits count as safe. Files that could not be read are named in the commit's message. Raises GitError.
@@ -57,11 +76,11 @@ def salvage(
     return keep(git, ref, commit) if commit else None
 
 
-def keep(git: Git, ref: str, commit: str) -> str:
-    """Make `ref`, or the first free of `<ref>-2`, `<ref>-3`, … hold `commit`; returns the commit it holds.
+def keep(git: Git, ref: str, commit: str, why: str = "salvage") -> Kept:
+    """Make `ref`, or the first free of `<ref>-2`, `<ref>-3`, … hold `commit`, or one of the same content and parents.
 
-    That is another commit when one with the same content and parents is there already. A name that a killed git left
-    locked is not free.
+    A name that a killed git left locked is not free. The ref's log says when this was, as the commit may be old, and
+    `why`.
     """
     wanted = content(git, commit)
     number = 1
@@ -69,15 +88,16 @@ def keep(git: Git, ref: str, commit: str) -> str:
         name = ref if number == 1 else f"{ref}-{number}"
         taken = resolve(git, name)
         if taken is not None and content(git, taken) == wanted:
-            return taken
+            return Kept(name, taken, is_new=False)
         if taken is None:
+            logged = ("--create-reflog", "-m", f"parallel-loop: {why}")
             try:
-                git.run("update-ref", "-m", "parallel-loop: salvage", name, commit, "0" * len(commit))
+                git.run("update-ref", *logged, name, commit, "0" * len(commit))
             except GitError as error:
                 if number >= _MOST_LOCKED or f"{name}.lock': File exists" not in error.stderr:
                     raise
             else:
-                return commit
+                return Kept(name, commit, is_new=True)
         number += 1
 
 

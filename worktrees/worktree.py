@@ -62,12 +62,14 @@ class Worktree:
         if not self.path.is_dir():
             raise WorktreeGone(self.path)
         with hold(self.lease, timeout_seconds=timeout_seconds):
-            for name in _LOCKS:
-                (self.git_dir / name).unlink(missing_ok=True)
-            for pattern in _LOCK_PATTERNS:
-                for file in self.git_dir.glob(pattern):
-                    file.unlink(missing_ok=True)
+            for file in self.locks():
+                file.unlink(missing_ok=True)
         tie(self.path, self.git_dir)
+
+    def locks(self) -> list[Path]:
+        """The lock files and half-written indexes here; who takes the worktree over removes them."""
+        patterns = (*_LOCKS, *_LOCK_PATTERNS)
+        return [file for pattern in patterns for file in self.git_dir.glob(pattern)]
 
     def drop_ref_locks(self, *patterns: str, timeout_seconds: float = 60) -> None:
         """Remove the locks that killed gits left on refs that are written from this worktree alone.

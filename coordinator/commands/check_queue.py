@@ -18,6 +18,8 @@ from ...queue.imports import is_import
 from ...queue.markers import is_owner_alive
 from ...queue.store import NewerFormat
 from ...queue.survey import Survey
+from ...worktrees.repository import Repository
+from ..git_repair import repair_git
 from ..lock import CoordinatorLock, read_holder
 from .findings import Finding, fail, failed_with, ok, warn
 
@@ -72,6 +74,7 @@ def repair(project: Project) -> list[str]:
     """Do what is safe, and return what was done. Raises AlreadyRunning: a running coordinator does it itself."""
     if not project.queue.layout.format.exists():
         return []
+    repository = Repository.open(project.root)
     lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
     try:
         ended = [
@@ -83,6 +86,7 @@ def repair(project: Project) -> list[str]:
         drafts = project.state.remove_drafts()
         if drafts:
             done.append(f"removed what killed processes were writing (files: {drafts})")
+        done += repair_git(project, repository)  # saves what the dead left, before it is taken back
         taken_back = heal(project.queue, project.retry)
         done += [f"took {entry.item.id} back from {entry.records[-1].agent}, whose worker died" for entry in taken_back]
     finally:

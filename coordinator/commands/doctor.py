@@ -18,6 +18,7 @@ from .. import file_system
 from ..errors import ENVIRONMENT, FAILED
 from .caller import Caller, write_json
 from .check_environment import check_containment, check_file_system, check_git, check_python
+from .check_leftovers import check_git_leftovers
 from .check_project import (
     check_configuration,
     check_pauses,
@@ -41,9 +42,10 @@ _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 def doctor(caller: Caller, mend: bool, as_json: bool) -> int:
     """Check Python, git, the file system, the configuration, the programs, the worktrees and the queue.
 
-    Without --repair nothing is changed. With it, items held by dead workers are taken back, programs that these left
-    running are ended, unfinished imports are finished and missing hints are made. While a coordinator runs it does that
-    itself, and --repair is refused.
+    Without --repair nothing is changed. With it, programs that dead workers left running are ended, what these left in
+    their worktrees is saved (see `parallel-loop salvage`), their items are taken back, unfinished imports are finished
+    and missing hints are made; and of what killed gits left, half-made worktrees, locks, candidates and branches that
+    nobody needs are removed. While a coordinator runs it does that itself, and --repair is refused.
 
     \b
     Example:
@@ -98,6 +100,7 @@ def examine(start: Path) -> Iterator[Finding]:
     yield check_coordinator(project)
     yield from check_queue(project)
     yield from check_worktrees(project)
+    yield from check_git_leftovers(project, repository)
 
 
 def _line(finding: Finding) -> str:

@@ -93,6 +93,7 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "cancelled": _said("cancelled"),
     "abandoned": _said("abandoned: the claim was taken away meanwhile"),
     "salvaged": _with("left work was kept as", "ref"),
+    "salvage-pruned": _with("saved work was let go of, as `salvage: keep:` says:", "ref"),
     "setup-missing": _with("`setup:` names what is not there:", "names"),
     "started": _with("worker started, pid", "pid"),
     "adopted": _with("worker of an earlier coordinator found alive, pid", "pid"),

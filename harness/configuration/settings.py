@@ -109,6 +109,12 @@ class Floors(Struct, frozen=True):
     disk_bytes: Annotated[int, read.size_or_zero] = field(default=500_000_000, name="disk")
 
 
+class Salvage(Struct, frozen=True):
+    """For how long saved work is kept; None: for ever."""
+
+    keep_seconds: Annotated[float | None, read.duration] = field(default=None, name="keep")
+
+
 class Config(Struct, frozen=True):
     """The whole configuration; a default for every key."""
 
@@ -127,6 +133,7 @@ class Config(Struct, frozen=True):
     limits: Annotated[Limits, read.section(Limits)] = Limits()
     health: Annotated[Health, read.section(Health)] = Health()
     floors: Annotated[Floors, read.section(Floors)] = Floors()
+    salvage: Annotated[Salvage, read.section(Salvage)] = Salvage()
     worktrees: Annotated[str, read.text] = ".parallel-loop/worktrees"
     on_coordinator_death: Annotated[Literal["finish", "stop"], read.choice("finish", "stop")] = "finish"
     source: str = "parallel-loop.yaml"  # where it was read from, for messages

@@ -60,6 +60,9 @@ target: {target}
 # What must be free before another attempt starts; until then the agents are held. 0: no matter how much.
 #floors: {{memory: 256MB, disk: 500MB}}
 
+# For how long saved work (`parallel-loop salvage`) is kept; without this, for ever. Example:
+#salvage: {{keep: 90d}}
+
 # A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long, and its place is given up
 # after so many deaths in a row; ten minutes without one, or an item brought to its end, and the count begins again. A
 # program is stopped when for `no_progress` it neither prints nor computes nor writes.

@@ -1,0 +1,86 @@
+"""What an attempt left in an agent's worktree is saved, whoever has to do with that worktree next.
+
+Guarantees: what is saved is under the name of the attempt that left it, once, on the disk, and told of; the worktree's
+files stay as they are.
+
+Assumes: the caller holds the agent's place, and what its workers had started is dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..worktrees.environment import Identity
+from ..worktrees.errors import GitError, WorktreeGone
+from ..worktrees.found import save_found
+from ..worktrees.pool import marked_worktrees
+from ..worktrees.repository import Repository
+from ..worktrees.salvage import SALVAGE, Kept, has_work, salvage
+from ..worktrees.worktree import Worktree
+from .state import AgentDirectory, Session, StateDirectory, read_session
+
+
+@dataclass(frozen=True)
+class Unsaved:
+    """Work of an attempt that is in a worktree and nowhere else."""
+
+    agent: str
+    path: Path
+    session: Session | None
+
+
+def agent_identity(name: str) -> Identity:
+    """Who commits for an agent."""
+    return Identity(f"{name} (parallel-loop)", f"{name}@parallel-loop.invalid")
+
+
+def rescue(
+    state: StateDirectory,
+    agent: AgentDirectory,
+    repository: Repository,
+    worktree: Worktree,
+    *,
+    knows_session: bool = True,
+) -> Kept | None:
+    """Commit what no branch keeps of what is in the worktree, under the salvage ref of the attempt that left it.
+
+    None when there is nothing. `knows_session`: the agent's session is about this worktree. Raises what `salvage` does.
+    """
+    session = read_session(agent) if knows_session else None
+    owner = f"{session.item}/{session.attempt}" if session else f"unknown/{agent.name}"
+    ref, identity = f"{SALVAGE}/{owner}", agent_identity(agent.name)
+    kept = salvage(worktree, ref, f"Left behind by {owner}", identity)
+    new = [one for one in (kept, *save_found(worktree, ref, identity)) if one is not None and one.is_new]
+    if new:
+        repository.flush()  # what it was made of may be removed next
+    for one in new:
+        state.record_event(
+            "salvaged",
+            agent=agent.name,
+            item=session.item if session else None,
+            attempt=session.attempt if session else None,
+            ref=one.ref,
+            commit=one.commit,
+        )
+    return kept
+
+
+def unsaved(
+    state: StateDirectory, repository: Repository, directory: Path, skip: frozenset[str] | set[str]
+) -> Iterator[Unsaved]:
+    """Yield what dead workers left in worktrees and nobody has saved yet; changes nothing.
+
+    `directory` is where the worktrees are now, `skip` are the names of those that somebody works in.
+    """
+    for name, worktree in marked_worktrees(repository):
+        if name in skip or not worktree.path.is_dir() or worktree.path.is_symlink():
+            continue
+        try:
+            found = has_work(worktree, only_look=True)
+        except (GitError, WorktreeGone, OSError):
+            continue
+        if found:
+            session = read_session(state.agent(name)) if worktree.path.parent == directory.resolve() else None
+            yield Unsaved(name, worktree.path, session)
