@@ -181,14 +181,14 @@ class Attempt:
             f"Program: {program_of(item, place.project.config)}\n"
         )
         rest = commit_rest(worktree, self._evidence.branch, message, place.identity, start=start, heir=self._heir)
-        if rest.left_behind is not None:
+        for kept in rest.kept:
             place.project.state.record_event(
                 "salvaged",
                 agent=place.agent.name,
                 item=item.id,
                 attempt=self._claim.attempt,
-                ref=rest.left_ref,
-                commit=rest.left_behind,
+                ref=kept.ref,
+                commit=kept.commit,
             )
         if rest.commits:
             place.repository.flush()  # the record that names the commit is flushed, too

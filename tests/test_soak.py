@@ -17,11 +17,12 @@ from parallel_loop.harness.identity import own_identity
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Taker
-from support.repository import commit
+from support.repository import commit, git
 from support.soak import Plan, Soak
 from support.soak_ground import Ground
 from support.soak_judge import Judge
 from support.waiting import eventually
+from support.written import Written
 
 _PATIENT_SECONDS = 20.0  # tests share the machine with others; `make soak` judges after one
 
@@ -30,6 +31,21 @@ def test_under_two_dozen_kills_nothing_is_lost_done_twice_or_left_running(tmp_pa
     soak = Soak(tmp_path, Plan(1, agents=3, kills=24, pause_seconds=0.15, short=True, orphan_seconds=_PATIENT_SECONDS))
     assert soak.run() == [], soak.report()
     assert soak.ends["done"] > 0
+
+
+def test_what_programs_wrote_and_closed_before_a_kill_is_found_again(tmp_path: Path) -> None:
+    plan = Plan(4, agents=3, kills=12, pause_seconds=0.6, short=True, scribble=True, orphan_seconds=_PATIENT_SECONDS)
+    soak = Soak(tmp_path, plan)
+    assert soak.run() == [], soak.report()
+    assert soak.written.count > 20
+
+
+@pytest.mark.large
+@pytest.mark.timeout(3600)
+def test_what_programs_wrote_and_closed_before_500_kills_is_found_again(tmp_path: Path) -> None:
+    plan = Plan(5, agents=4, kills=500, pause_seconds=0.6, scribble=True, orphan_seconds=_PATIENT_SECONDS)
+    soak = Soak(tmp_path, plan)
+    assert soak.run() == [], soak.report()
 
 
 @pytest.mark.large
@@ -118,3 +134,17 @@ def test_a_coordinator_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
         assert "ended by itself with 0" in soak.judge.violations[0]
     finally:
         soak.ground.leave()
+
+
+def test_what_was_written_and_is_nowhere_is_lost(ground) -> None:
+    """Not if it is in a commit of its own attempt's, nor if the program itself wrote over it."""
+    root = ground.project.root
+    made = commit(root, {"new": "kept\n"})
+    git(root, "update-ref", "refs/parallel-loop/salvage/item-1/1", made)
+    git(root, "reset", "-q", "--hard", "HEAD^")
+    blobs = [git(root, "rev-parse", f"{made}:new"), "1" * 40, "2" * 40]
+    lines = [f"have item-1 1 a b {blob}\n" for blob in blobs] + [f"gone item-1 1 a b {blobs[2]}\n"]
+    (ground.folder / "written").write_text("".join(lines) + f"have item-2 1 other {blobs[0]}\n")
+    lost = Written(ground).judge()
+    whose = [line.partition(" (")[0] for line in lost]
+    assert whose == ["lost: a b of item-1, attempt 1", "lost: other of item-2, attempt 1"]

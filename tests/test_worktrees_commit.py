@@ -119,8 +119,8 @@ def test_an_amended_commit_replaces_the_first_which_is_kept(place):
     git(place.worktree.path, "commit", "-q", "--amend", "-m", "better")
     rest = finish(place)
     assert git(place.root, "log", "-1", "--format=%s", BRANCH) == "better"
-    assert rest.left_behind == first == git(place.root, "rev-parse", rest.left_ref)
-    assert rest.left_ref.startswith("refs/parallel-loop/salvage/")
+    assert rest.left_behind == first == git(place.root, "rev-parse", rest.kept[0].ref)
+    assert rest.kept[0].ref.startswith("refs/parallel-loop/salvage/")
 
 
 def test_edits_on_an_unrelated_commit_do_not_replace_the_work(place):
@@ -204,3 +204,28 @@ def test_a_worktree_that_is_gone_is_said(place):
     shutil.rmtree(place.worktree.path)
     with pytest.raises(WorktreeGone, match="is gone"):
         finish(place)
+
+
+def test_the_side_of_a_merge_that_was_not_ended_is_kept(place):
+    """With conflicts it is no merge, and no parent of the commit: nothing else may have it."""
+    wt = place.worktree.path
+    git(wt, "checkout", "-q", "--detach")
+    theirs = commit(wt, {"f.txt": "theirs\n", "only theirs": "x\n"})
+    git(wt, "switch", "-q", BRANCH)
+    commit(wt, {"f.txt": "ours\n"})
+    assert attempt_git(wt, "merge", theirs).returncode == 1
+    rest = finish(place)
+    assert [kept.commit for kept in rest.kept] == [theirs]
+    assert git(place.root, "rev-parse", "refs/parallel-loop/salvage/fix/1") == theirs
+
+
+def test_what_a_rebase_stashed_is_kept(place):
+    wt = place.worktree.path
+    git(wt, "checkout", "-q", "--detach")
+    onto = commit(wt, {"f.txt": "theirs\n"})
+    git(wt, "switch", "-q", BRANCH)
+    commit(wt, {"f.txt": "ours\n"})
+    write(wt, {"g.txt": "stashed\n"})
+    assert attempt_git(wt, "rebase", "-q", "--autostash", onto).returncode == 1
+    rest = finish(place)
+    assert "stashed" in [place.show(kept.commit, "g.txt") for kept in rest.kept]

@@ -319,6 +319,22 @@ print(sorted(file.name for file in wt.iterdir()))
 """
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_is_staged_beside_a_conflict_is_kept(place, replaced):
+    """`write-tree` refuses such an index as a whole."""
+    conflict(place.worktree.path, "merge")
+    write(place.worktree.path, {"staged": "in the index"})
+    git(place.worktree.path, "add", "staged")
+    write(place.worktree.path, {"staged": "in the file"})
+    if replaced:
+        write(place.worktree.path, {"new/in": "x"})
+        git(place.worktree.path, "add", "new")
+    saved = save(place)
+    assert place.show(saved, "staged") == "in the file"
+    parents = git(place.root, "rev-parse", f"{saved}^@").split()
+    assert [place.show(one, "staged") for one in parents if "staged" in place.names(one)] == ["in the index"]
+
+
 def test_a_ref_that_a_killed_git_left_locked_is_not_waited_for(place):
     (place.worktree.path / "work").write_text("unsaved")
     lock = place.root / ".git" / f"{REF}.lock"

@@ -18,7 +18,7 @@ from .git import Git
 from .operations import operation_in_progress, read_line
 from .recycle import forget_operations
 from .repository import resolve
-from .salvage import commit_tree, content, keep, salvage_ref
+from .salvage import Kept, commit_tree, content, keep, loose_commits, salvage_ref
 from .snapshot import Snapshot, State, look, take
 from .worktree import Worktree
 
@@ -36,7 +36,7 @@ class Rest:
     unfinished: str | None  # the operation the program began and did not end ("merge", "rebase", …)
     left_behind: str | None  # work of the program that is not in `commit`: the two had nothing to do with each other
     unreadable: tuple[str, ...] = ()  # files that could not be committed
-    left_ref: str | None = None  # what holds `left_behind`
+    kept: tuple[Kept, ...] = ()  # what was saved because `commit` has not got it: `left_behind`, a side of a merge, …
 
 
 def commit_rest(
@@ -57,16 +57,17 @@ def commit_rest(
     snapshot = take(worktree, state, flags=False) if state.changed else None
     here = _commit(worktree, git, snapshot, state, mine, message)
     commit, left_behind = _choose(git, mine, here, start, unfinished)
-    left_ref = None
-    if left_behind is not None:
-        ref = salvage_ref(branch) or f"refs/parallel-loop/left-behind/{left_behind}"
-        left_ref = keep(git, ref, left_behind, "the program left it behind").ref
+    ref = salvage_ref(branch) or f"refs/parallel-loop/left-behind/{left_behind}"
+    kept = [keep(git, ref, left_behind, "the program left it behind")] if left_behind is not None else []
     if commit != known:
         move_branch(git, branch, commit, known, heir=heir, message="work of the attempt")
+    if unfinished is not None:  # the side that was merged in, or what a rebase stashed, may be nowhere else
+        why = f"of a {unfinished} that was not ended"
+        kept += [keep(git, ref, loose, why) for loose in loose_commits(worktree)]
     _settle(worktree, git, snapshot, f"refs/heads/{branch}" if commit == here else here)
     count = int(git.text("rev-list", "--count", f"{start}..{commit}")) if commit != start else 0
     skipped = snapshot.skipped if snapshot else ()
-    return Rest(commit, count, here != (head or mine), unfinished, left_behind, skipped, left_ref)
+    return Rest(commit, count, here != (head or mine), unfinished, left_behind, skipped, tuple(kept))
 
 
 def _commit(worktree: Worktree, git: Git, snapshot: Snapshot | None, state: State, mine: str, message: str) -> str:

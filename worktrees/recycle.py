@@ -23,6 +23,7 @@ from .operations import STATE_FILES
 from .repository import resolve
 from .worktree import Worktree
 
+_MOST_LOG_BYTES = 100_000  # some hundred items; git trims logs in a `gc`, which nobody may ever run here
 _OWN_CONFIGURATION = ("config.worktree", "info/sparse-checkout")
 
 
@@ -72,6 +73,7 @@ def reset_to(worktree: Worktree, commit: str, *, keep: Sequence[str] = ()) -> No
     forget_operations(worktree)
     for name in _OWN_CONFIGURATION:
         remove(worktree.git_dir / name)
+    _trim_log(worktree.git_dir / "logs" / "HEAD")
     _prepare_index(worktree)
     try:
         _reset(worktree, commit, keep)
@@ -101,6 +103,19 @@ def forget_operations(worktree: Worktree) -> None:
     """
     for name in STATE_FILES:
         remove(worktree.git_dir / name)
+
+
+def _trim_log(log: Path) -> None:
+    """Halve the log of where HEAD was when it has grown long, by its older lines."""
+    try:
+        if log.stat().st_size <= _MOST_LOG_BYTES:
+            return
+        kept = log.read_bytes()[-_MOST_LOG_BYTES // 2 :]
+    except OSError:
+        return
+    draft = log.with_name("parallel-loop.HEAD")
+    draft.write_bytes(kept.partition(b"\n")[2])
+    draft.rename(log)
 
 
 def _prepare_index(worktree: Worktree) -> None:

@@ -44,7 +44,7 @@ def has_work(worktree: Worktree, *, keep_branches: Sequence[str] = KEEPERS, only
     """Whether a salvage would save anything. With `only_look`, nothing is changed, not even a lock of a dead git."""
     if not only_look:
         worktree.make_usable()
-    return look(worktree).changed or bool(_loose_commits(worktree, keep_branches))
+    return look(worktree).changed or bool(loose_commits(worktree, keep_branches))
 
 
 def salvage(
@@ -62,7 +62,7 @@ def salvage(
     commits count as safe. Files that could not be read are named in the commit's message. Raises GitError.
     """
     worktree.make_usable()
-    loose = _loose_commits(worktree, keep_branches)
+    loose = loose_commits(worktree, keep_branches)
     state = look(worktree, ignored=ignored)
     if not state.changed and not loose:
         return None
@@ -144,7 +144,7 @@ def content(git: Git, commit: str) -> str:
     return git.text("rev-parse", f"{commit}^{{tree}}", f"{commit}^@")
 
 
-def _loose_commits(worktree: Worktree, keepers: Sequence[str]) -> list[str]:
+def loose_commits(worktree: Worktree, keepers: Sequence[str] = KEEPERS) -> list[str]:
     """HEAD and the commits of an unfinished operation, as far as no ref of `keepers` holds them."""
     git = worktree.git()
     candidates = commits_in_progress(worktree.git_dir)

@@ -97,11 +97,31 @@ def _begin(worktree: Worktree, state: State, index: Path, env: dict[str, str]) -
     git = worktree.git()
     if state.sound:
         shutil.copy2(worktree.git_dir / "index", index)  # with its time: git takes a newer index as more trustworthy
-        done = git.run("write-tree", env=env, ok=(0, 128))  # fails on unmerged entries; their content is in commits
-        return done.text if done.returncode == 0 else None
+        done = git.run("write-tree", env=env, ok=(0, 128))
+        return done.text if done.returncode == 0 else _staged_beside_conflicts(worktree)
     head = worktree.head()
     git.run("read-tree", head or "--empty", env=env)
     return None
+
+
+def _staged_beside_conflicts(worktree: Worktree) -> str | None:
+    """The tree of an index with unmerged entries, of which our side stands for all: the sides are in commits.
+
+    What else is staged may be nowhere but there.
+    """
+    git, index = worktree.git(), worktree.git_dir / "parallel-loop.index.staged"
+    index.unlink(missing_ok=True)
+    env = {"GIT_INDEX_FILE": str(index)}
+    lines: dict[str, str] = {}
+    for field in git.run("ls-files", "-s", "-z").fields:
+        about, _, name = field.partition("\t")
+        mode, blob, stage = about.split(" ")
+        if stage in {"0", "2"} or name not in lines:
+            lines[name] = f"{mode} {blob} 0\t{name}"
+    git.run("update-index", "--replace", "-z", "--index-info", stdin=terminated(list(lines.values())), env=env)
+    done = git.run("write-tree", env=env, ok=(0, 128))  # an object may be missing
+    index.unlink()
+    return done.text if done.returncode == 0 else None
 
 
 def _add(git: Git, root: Path, embedded: tuple[str, ...], env: dict[str, str], ignored: bool) -> Result:

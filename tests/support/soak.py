@@ -22,8 +22,9 @@ from parallel_loop.queue.clock import utc_now
 from parallel_loop.queue.survey import Survey
 from support.proc import Seen, see
 from support.soak_gauges import Gauges, Use
-from support.soak_ground import BUSY, QUICK, Ground, hit
+from support.soak_ground import BUSY, QUICK, SCRIBBLING, Ground, hit
 from support.soak_judge import Judge
+from support.written import Written
 
 # Who is hit at once, and how often that comes.
 KILLS = {
@@ -69,6 +70,7 @@ class Plan:
     short: bool = (
         False  # nothing that takes ten seconds: no program that has to be ended by force, nobody who is silent
     )
+    scribble: bool = False  # programs that write down what they have closed, see written.py
     orphan_seconds: float = 1.0
     strict: bool = False
 
@@ -80,10 +82,15 @@ class Soak:
         self._plan = plan
         self._chance = random.Random(plan.seed)
         kinds = (
-            QUICK if plan.fast else {name: share for name, share in BUSY.items() if name != "hangs" or not plan.short}
+            SCRIBBLING
+            if plan.scribble
+            else QUICK
+            if plan.fast
+            else {name: share for name, share in BUSY.items() if name != "hangs" or not plan.short}
         )
         self.ground = Ground(folder, kinds, random.Random(plan.seed + 1))
         self.judge = Judge(self.ground, plan.orphan_seconds, plan.strict)
+        self.written = Written(self.ground)
         self.gauges = Gauges()
         self.hits: Counter[str] = Counter()
         self._told = 0
@@ -103,6 +110,8 @@ class Soak:
             self.ends = self.judge.judge_end()
         finally:
             self.ground.leave()
+        if self._plan.scribble:
+            self.judge.violations += self.written.judge()
         return self.judge.violations
 
     # --- the loop -------------------------------------------------------------------------------------
@@ -316,6 +325,8 @@ class Soak:
             lines.append(f"the coordinator that lived longest: first {longest[0]}, last {longest[1]}")
         if self.judge.apart:
             lines.append(f"apart, where no coordinator was there to end what a killed worker left: {self.judge.apart}")
+        if self._plan.scribble:
+            lines.append(f"written: {self.written.describe()}")
         lines.append(f"wrong: {len(self.judge.violations)}")
         lines += [f"  {violation}" for violation in self.judge.violations[:40]]
         return "\n".join(lines)
@@ -335,6 +346,7 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between kills, on average")
     parser.add_argument("--orphans", type=float, default=1.0, help="seconds after which an orphan is wrong")
     parser.add_argument("--fast", action="store_true", help="workers only, as fast as they are replaced")
+    parser.add_argument("--scribble", action="store_true", help="what programs wrote and closed must be found again")
     parser.add_argument("--strict", action="store_true", help="also where worker and coordinator die together")
     given = parser.parse_args()
     plan = Plan(
@@ -344,6 +356,7 @@ def main() -> int:
         kills=given.kills,
         pause_seconds=given.pause,
         fast=given.fast,
+        scribble=given.scribble,
         orphan_seconds=given.orphans,
         strict=given.strict,
     )

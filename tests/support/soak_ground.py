@@ -42,6 +42,7 @@ BUSY = {
     "hangs": 0.15,
 }
 QUICK = {"plain": 8.0, "daemon": 1.0, "leaker": 1.0}
+SCRIBBLING = {"scribbles": 1.0}
 
 Attempt = tuple[str, int]  # an item and the number of the attempt at it
 
