@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills day soak fuzz torture large power fencing filesystems room bench bench-size \
+.PHONY: demo test check format coverage kills day soak saved fuzz torture large power fencing filesystems room bench bench-size \
     clean service agents-start agents-stop agents-restart agents-status
 
 demo: $(VENV)/installed
@@ -40,6 +40,12 @@ day: $(VENV)/installed
 soak: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -P tests/support/soak.py --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(KILLS),--kills $(KILLS)) $(if $(FAST),--fast --agents 8) $(if $(STRICT),--strict)
+
+# Random kills while programs write files, stage, commit on no branch and leave merges half done: what they had closed is
+# found again in branches and salvage, after a gc. make saved KILLS=500 SEED=7
+saved: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -P tests/support/soak.py --scribble --kills $(or $(KILLS),500) --pause 0.6 \
+	    --orphans 20 $(if $(SEED),--seed $(SEED))
 
 # Workers and landers that are stopped, replaced, and go on: twenty and five trials for each seed.
 fencing: $(VENV)/installed

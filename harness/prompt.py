@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..queue.records import Entry, Record
+from ..worktrees.salvage import salvage_ref
 
 # What the text of a record is that ended an attempt; else the end of some output.
 _HEADINGS = {
@@ -18,7 +19,7 @@ def compose(entry: Entry) -> str:
     parts = [entry.item.prompt, *_answers(entry)]
     earlier = last_attempt(entry)
     if earlier is not None:
-        parts.append(_describe(earlier))
+        parts.append(_describe(entry, earlier))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -43,12 +44,21 @@ def _answers(entry: Entry) -> Iterator[str]:
             yield "\n".join([*([f"You asked: {question}"] if question else []), f"A person answered: {record.text}"])
 
 
-def _describe(earlier: Record) -> str:
+def _describe(entry: Entry, earlier: Record) -> str:
+    where = _where(entry, earlier)
     if earlier.kind == "waiting":
-        return f"What was done before is on the branch {earlier.branch}." if earlier.branch else ""
+        return f"What was done before is {where}." if where else ""
     lines = [f"An earlier attempt did not land ({earlier.outcome}): {earlier.why}"]
-    if earlier.branch:
-        lines.append(f"Its work is on the branch {earlier.branch}.")
+    if where:
+        lines.append(f"Its work is {where}.")
     if earlier.text:
         lines += [_HEADINGS.get(earlier.outcome or "", "The end of its output:"), earlier.text]
     return "\n".join(lines)
+
+
+def _where(entry: Entry, earlier: Record) -> str:
+    """Return where the work of an attempt is; branches of a cancelled item may have become salvage before its retry."""
+    if earlier.branch is None:
+        return ""
+    ref = salvage_ref(earlier.branch) if any(record.kind == "cancelled" for record in entry.records) else None
+    return f"on the branch {earlier.branch}" + (f", or if that is gone under {ref}" if ref else "")

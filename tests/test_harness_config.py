@@ -103,9 +103,9 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("é" * 500_001, "larger than 1,000,000 bytes; a YAML document here must be smaller"),
         ("land: auto\nagnets: 3", "2: agnets: unknown key; did you mean `agents`?"),
         ("retry: {tries: 3}", "1: retry.tries: unknown key; known here: attempts, first, factor, max"),
-        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees, on_coordinator_death"),
+        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, salvage, worktrees, on_coordinator_death"),
         ("retry:\n  firsts: 3", "2: retry.firsts: unknown key; did you mean `first`?"),
-        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, worktrees, on_coordinator_death"),
+        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, salvage, worktrees, on_coordinator_death"),
         ("parallel_mode: yes", "1: parallel_mode: must be true or false, not 'yes'"),
         ("agents: 0", "1: agents: must be a whole number from 1 to 128, not 0"),
         ("agents: 129", "1: agents: must be a whole number from 1 to 128, not 129"),
@@ -304,7 +304,9 @@ def test_every_commented_key_of_the_template_can_be_switched_on_by_itself_and_to
     keys = [number for number, line in enumerate(lines) if line.startswith("#") and not line.startswith("# ")]
     loaded = [load(root, "\n".join([*lines[:n], lines[n].removeprefix("#"), *lines[n + 1 :]])) for n in keys]
     changed = [config for config in loaded if config != Config(target="main")]
-    assert len(changed) == 5  # checks, setup, programs, roles and `cpu` are examples; all others show their default
+    assert (
+        len(changed) == 6
+    )  # checks, setup, programs, roles, `cpu` and salvage are examples; all others show their default
     assert Config(target="main", limits=Limits(cpu_cores=1.0)) in changed
     everything = "\n".join(line.removeprefix("#") if n in keys else line for n, line in enumerate(lines))
     shown = read_document(everything, "template")

@@ -71,3 +71,10 @@ def test_an_interruption_is_told_only_when_it_left_work() -> None:
 def test_a_person_who_asks_for_a_retry_changes_nothing_about_what_is_known() -> None:
     failed = record("failed", outcome="timed-out", why="it was stopped after 60 s, its time limit")
     assert "(timed-out): it was stopped after 60 s" in prompt(CLAIM, failed, record("retried"), CLAIM)
+
+
+def test_after_a_cancelled_item_is_retried_its_work_may_have_become_salvage() -> None:
+    failed = record("released", outcome="failed", why="it failed", branch="parallel-loop/item/one/1")
+    said = prompt(CLAIM, failed, record("cancelled"), record("retried"), CLAIM)
+    ref = "refs/parallel-loop/salvage/one/1"
+    assert f"Its work is on the branch parallel-loop/item/one/1, or if that is gone under {ref}." in said

@@ -138,14 +138,15 @@ def test_the_next_worker_ends_what_a_killed_one_left_and_salvages_its_work(
         assert len(shop.mark.living()) >= 2, "the program and its daemon outlive both"
     worker = shop.worker()
     assert shop.mark.living() == [], "they are ended before anything is touched"
+    ref = "refs/parallel-loop/salvage/one/1"
+    assert git(shop.root, "show", f"{ref}:a") == "1", "saved before anybody takes anything"
+    assert git(shop.project.worktrees / "agent-1", "branch", "--show-current") == "", "the branch is free"
     assert not worker.work_once(), "the item is still the dead one's"
     (taken,) = take_back_from_the_dead(shop.project.queue, shop.project.retry)
     assert taken.item.id == "one"
     assert worker.work_once()
     worker.close()
     assert [record.outcome for record in shop.entry("one").records] == [None, "died", None, "done"]
-    ref = "refs/parallel-loop/salvage/one/1"
-    assert git(shop.root, "show", f"{ref}:a") == "1"
     assert [event["ref"] for event in happened(shop.project, "salvaged")] == [ref]
 
 
