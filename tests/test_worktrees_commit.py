@@ -229,3 +229,24 @@ def test_what_a_rebase_stashed_is_kept(place):
     assert attempt_git(wt, "rebase", "-q", "--autostash", onto).returncode == 1
     rest = finish(place)
     assert "stashed" in [place.show(kept.commit, "g.txt") for kept in rest.kept]
+
+
+def test_a_version_that_only_the_index_has_is_kept(place):
+    wt = place.worktree.path
+    write(wt, {"f.txt": "staged\n", "g.txt": "both\n"})
+    git(wt, "add", "f.txt", "g.txt")
+    write(wt, {"f.txt": "in the file\n"})
+    rest = finish(place)
+    assert place.show(rest.commit, "f.txt") == "in the file"
+    (kept,) = rest.kept
+    assert place.show(kept.commit, "f.txt") == "staged"
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_is_staged_in_part_is_no_version_of_its_own(place, deleted):
+    wt = place.worktree.path
+    write(wt, {"f.txt": "staged\n", "g.txt": "not\n"})
+    git(wt, "add", "f.txt")
+    if deleted:
+        git(wt, "rm", "-q", "--cached", "UNION.md")
+    assert finish(place).kept == ()

@@ -64,6 +64,10 @@ def commit_rest(
     if unfinished is not None:  # the side that was merged in, or what a rebase stashed, may be nowhere else
         why = f"of a {unfinished} that was not ended"
         kept += [keep(git, ref, loose, why) for loose in loose_commits(worktree)]
+    if snapshot is not None and _has_staged_alone(git, snapshot, head or mine):
+        assert snapshot.staged is not None
+        staged = commit_tree(git, snapshot.staged, [start], f"{message}\n\nWhat was staged.")
+        kept.append(keep(git, ref, staged, "staged, and something else in the files"))
     _settle(worktree, git, snapshot, f"refs/heads/{branch}" if commit == here else here)
     count = int(git.text("rev-list", "--count", f"{start}..{commit}")) if commit != start else 0
     skipped = snapshot.skipped if snapshot else ()
@@ -83,6 +87,15 @@ def _commit(worktree: Worktree, git: Git, snapshot: Snapshot | None, state: Stat
     if mine != parent and content(git, mine) == "\n".join((tree, parent, *merged)):
         return mine  # a commit_rest that was killed made it already
     return commit_tree(git, tree, [parent, *merged], message)
+
+
+def _has_staged_alone(git: Git, snapshot: Snapshot, parent: str) -> bool:
+    """Whether the index has a version of a file that is neither in the parent nor in the work tree."""
+    if snapshot.staged in {None, snapshot.tree, git.text("rev-parse", f"{parent}^{{tree}}")}:
+        return False
+    argv = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=d", parent, snapshot.staged or "")
+    other = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", snapshot.tree, snapshot.staged or "")
+    return not set(git.run(*argv).fields).isdisjoint(git.run(*other).fields)
 
 
 def _choose(git: Git, mine: str, here: str, start: str, unfinished: str | None) -> tuple[str, str | None]:
