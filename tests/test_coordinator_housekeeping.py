@@ -78,6 +78,15 @@ def test_what_landed_goes_and_what_was_tried_before_is_saved_first(project: Proj
     assert not (project.root / ".git/refs/heads/parallel-loop/item/fix").exists()
 
 
+@pytest.mark.parametrize("land_as", ["merge", "squash", "rebase"])
+def test_what_landed_in_whatever_form_needs_no_salvage(tmp_path: Path, land_as: str) -> None:
+    project = make_project(tmp_path / "repo", f"land_as: {land_as}\n")
+    hand_over(project, "fix", {"a": "x\n", "b": "y\n"})
+    hand_over(project, "other", {"c": "x\n"})
+    land(project)
+    assert (branches(project), salvaged(project)) == (set(), {})
+
+
 @pytest.mark.parametrize("kind", ["released", "failed", "waiting"])
 def test_branches_of_items_that_have_not_ended_well_stay(project: Project, kind: str) -> None:
     attempt(project, "fix", kind, outcome="failed")
