@@ -78,6 +78,8 @@ def program_environment(identity: Identity, settings: Mapping[str, str] | None =
     prune what another agent is about to commit. `settings` are further configuration.
     """
     quiet = {"gc.auto": "0", "maintenance.auto": "false", "commit.gpgSign": "false"}
+    quiet |= {"core.logAllRefUpdates": "always"}  # so that each ref tells whose step it took, see reflogs.py
+    quiet |= {"core.filesRefLockTimeout": "2000", "core.packedRefsTimeout": "10000"}  # milliseconds for another git
     prompts = {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true"}
     return identity.variables() | prompts | configuration_variables(quiet | dict(settings or {}))
 
