@@ -7,6 +7,7 @@ import pytest
 from parallel_loop.worktrees.branches import attempt_branch, free_branch, move_branch
 from parallel_loop.worktrees.commit import commit_rest
 from parallel_loop.worktrees.errors import GitError
+from parallel_loop.worktrees.git import Git
 from parallel_loop.worktrees.recycle import recycle
 from parallel_loop.worktrees.salvage import salvage
 from support.repository import git, write
@@ -70,3 +71,21 @@ def test_a_branch_that_another_moved_meanwhile_is_not_moved(place):
         move_branch(place.repository.git, FIRST, place.start, None, heir=SECOND, message="x")
     with pytest.raises(GitError, match="but expected"):
         move_branch(place.repository.git, FIRST, place.start, "1" * 40, heir=SECOND, message="x")
+
+
+def test_a_branch_that_git_saw_moved_although_it_was_not_is_moved_all_the_same(place, monkeypatch):
+    """Met beside `git pack-refs`; nothing was done then, and whoever moved the branch in truth is still refused."""
+    recycle(place.worktree, place.start, FIRST)
+    commit = git(place.root, "commit-tree", "-m", "x", "-p", place.start, f"{place.start}^{{tree}}")
+    real, said = Git.run, [f"fatal: cannot lock ref 'refs/heads/{FIRST}': is at {commit} but expected {place.start}"]
+
+    def run(self, *argv, **options):
+        if argv[0] == "update-ref" and said:
+            raise GitError(argv, place.root, 128, said.pop())
+        return real(self, *argv, **options)
+
+    monkeypatch.setattr(Git, "run", run)
+    move_branch(place.worktree.git(), FIRST, commit, place.start, heir=SECOND, message="test")
+    assert git(place.root, "rev-parse", FIRST) == commit
+    with pytest.raises(GitError, match="but expected"):
+        move_branch(place.worktree.git(), FIRST, commit, place.start, heir=SECOND, message="test")

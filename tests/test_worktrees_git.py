@@ -138,6 +138,30 @@ def test_a_lock_that_stays_is_an_error_that_names_it(tmp_path):
     assert len(pauses) == 5
 
 
+RACES = {
+    "a lock": "fatal: Unable to create '/r/.git/packed-refs.lock': File exists.",
+    "a folder that another removed": "error: Unable to create '/r/.git/refs/heads/a/b.lock': No such file or directory",
+    "the configuration": "error: could not lock config file .git/config: File exists",
+    "a ref": "fatal: cannot lock ref 'HEAD': unable to resolve reference 'HEAD'",
+    "a worktree half made": "fatal: failed to read .git/worktrees/a/commondir: Success",
+    "a worktree half removed": "fatal: could not open '.git/worktrees/a/locked' for writing: No such file or directory",
+    "a gc": "fatal: gc is already running on machine 'x' pid 7 (use --force if not)",
+    "no process to be had": "fatal: unable to create threaded lstat: Resource temporarily unavailable",
+}
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_what_another_git_was_in_the_way_of_is_tried_again(tmp_path, monkeypatch, name):
+    Git(tmp_path).run("version")  # GitPython looks for git once, and is to find the real one
+    said = tmp_path / "said"
+    said.write_text(RACES[name])
+    fake_git(tmp_path / "bin", f"test -e {said} || exit 0; cat {said} >&2; rm {said}; exit 128")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    pauses: list[float] = []
+    Git(tmp_path, pause=pauses.append).run("status")
+    assert len(pauses) == 1
+
+
 def test_no_git_at_all_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GitMissing, match="not on PATH"):

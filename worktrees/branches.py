@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Container, Iterator
 
+from .errors import GitError
 from .git import Git
 from .repository import resolve
 
@@ -48,7 +49,14 @@ def _alike(name: str) -> Iterator[str]:
 def move_branch(git: Git, branch: str, commit: str, old: str | None, *, heir: str | None, message: str) -> None:
     """Move `branch` from `old` (None: it must not exist) to `commit`; GitError when that or `heir` forbids it."""
     commands = f"update refs/heads/{branch}\0{commit}\0{old or '0' * len(commit)}\0{unless_exists(heir)}"
-    git.run("update-ref", "-m", f"parallel-loop: {message}", "-z", "--stdin", stdin=commands.encode())
+    argv = ("update-ref", "-m", f"parallel-loop: {message}", "-z", "--stdin")
+    try:
+        git.run(*argv, stdin=commands.encode())
+    except GitError as error:
+        # While another git packs refs, one that nobody moved was seen "at A but expected B": then it is tried again.
+        if "but expected" not in error.stderr or resolve(git, f"refs/heads/{branch}") != old:
+            raise
+        git.run(*argv, stdin=commands.encode())
 
 
 def unless_exists(heir: str | None) -> str:

@@ -40,6 +40,7 @@ OLDEST_GIT = (2, 38)  # `merge-tree --write-tree`
 _TRANSIENT = re.compile(
     r"Unable to create '.*\.lock': File exists|could not lock config file|cannot lock ref .* unable to resolve"
     r"|failed to read .*/commondir|could not open .*/locked|gc is already running"
+    r"|Unable to create '.*\.lock': No such file or directory"  # another git removed the empty folder just then
     r"|Resource temporarily unavailable"
 )
 _PAUSES_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.3)

@@ -99,8 +99,11 @@ class Repository:
         return resolve(self.git, revision)
 
     def branch_tip(self, name: str) -> str | None:
-        """The commit of branch `name`, or None when there is no such branch."""
-        return self.resolve(f"refs/heads/{name}")
+        """The commit of branch `name`, or None when there is no such branch.
+
+        Looked for twice: beside a gc and a push, git has missed a branch that was there all the time.
+        """
+        return self.resolve(f"refs/heads/{name}") or self.resolve(f"refs/heads/{name}")
 
     def branch_checked_out(self) -> str | None:
         """The branch checked out in the main work tree (it may have no commit yet), or None on a detached HEAD."""
@@ -126,6 +129,10 @@ class Repository:
         is recorded as landed must not name a commit that is lost. Raises OSError.
         """
         flush_file_system(self.git_dir)
+
+    def places(self) -> list[Path]:
+        """Every work tree, as its `.git` file says, without starting git."""
+        return [self.root, *(path for admin in worktree_dirs(self.git_dir) if (path := backlink(admin)) is not None)]
 
     def trace(self, *branches: str) -> tuple[object, ...]:
         """What is another whenever one of `branches` moves or a work tree changes branch, without starting git.
