@@ -5,12 +5,14 @@ from __future__ import annotations
 from ..worktrees.environment import Identity
 from ..worktrees.errors import GitError
 from ..worktrees.landing import LANDING_BRANCH, LandingBranch
+from ..worktrees.reflogs import program_email
 from ..worktrees.repository import Repository
 from ..worktrees.setup import set_up
 from ..worktrees.worktree import Worktree
 from .project import Project
 
 LANDER_IDENTITY = Identity("parallel-loop", "parallel-loop@parallel-loop.invalid")
+CHECKS_IDENTITY = Identity("landing (parallel-loop)", program_email("landing"))  # so that their doing is told from ours
 
 
 def ensure_landing_branch(repository: Repository, worktree: Worktree, target: str) -> LandingBranch:
@@ -33,8 +35,9 @@ def landing_tip(repository: Repository, worktree: Worktree, target: str) -> str:
 def equip(worktree: Worktree, project: Project) -> list[str]:
     """Copy and link what `setup:` names into the worktree; return the names that the repository does not have."""
     setup = project.config.setup
-    if not setup.copy and not setup.link:
+    if not setup.copy and not setup.link and not setup.keep:
+        worktree.leave_out(())
         return []
     missing = set_up(worktree.path, project.root, copy=setup.copy, link=setup.link)
-    worktree.leave_out([*setup.copy, *setup.link])
+    worktree.leave_out([*setup.copy, *setup.link], kept=setup.keep)
     return missing

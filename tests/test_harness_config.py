@@ -27,7 +27,7 @@ target: main
 land: review
 checks: [make test, "ruff check ."]
 check_timeout: 10m
-setup: {copy: [.env], link: [node_modules], run: [npm ci]}
+setup: {copy: [.env], link: [node_modules], run: [npm ci], keep: [target/]}
 programs:
   claude: {model: sonnet, args: [--verbose]}
   mine: {argv: [my-agent, --file, "{prompt_file}"], prompt: file}
@@ -78,7 +78,7 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
     assert (config.agents, config.program, config.target, config.land) == (4, "claude", "main", "review")
     assert config.checks == ("make test", "ruff check .")
     assert config.check_timeout_seconds == 600
-    assert config.setup == Setup((".env",), ("node_modules",), ("npm ci",))
+    assert config.setup == Setup((".env",), ("node_modules",), ("npm ci",), ("target/",))
     assert config.programs == {
         "claude": Program(model="sonnet", args=("--verbose",)),
         "mine": Program(argv=("my-agent", "--file", "{prompt_file}"), prompt="file"),
@@ -133,6 +133,10 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("setup: {copy: [/etc/passwd]}", "1: setup.copy[0]: '/etc/passwd' is not inside the repository; write a path relative to its root"),
         ("setup: {link: [a, b/../../c]}", "1: setup.link[1]: 'b/../../c' is not inside the repository; write a path relative to its root"),
         ("setup: {link: [./]}", "1: setup.link[0]: './' is not inside the repository; write a path relative to its root"),
+        ("setup: {keep: [a/b]}", "1: setup.keep[0]: 'a/b' is not the name of a file or folder, nor a pattern for names; write one such as node_modules or *.egg-info"),
+        ("setup: {keep: [target, '!src']}", "1: setup.keep[1]: '!src' is not the name of a file or folder, nor a pattern for names; write one such as node_modules or *.egg-info"),
+        ("setup: {keep: [..]}", "1: setup.keep[0]: '..' is not the name of a file or folder, nor a pattern for names; write one such as node_modules or *.egg-info"),
+        ("setup: {keep: ['**']}", "1: setup.keep[0]: '**' would keep whatever is left; name the caches"),
         ("programs: {shell: {argv: [sh]}}", "1: programs.shell: is built in and cannot be changed; choose another name"),
         ("programs: {mine: {prompt: stdin}}", "1: programs.mine: needs `argv:`, the command that runs it; without it, did you mean `mini`?"),
         ("programs: {'a b': {argv: [x]}}", "1: programs.a b: 'a b' is not usable as a name; use letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"),

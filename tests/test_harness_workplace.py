@@ -39,6 +39,16 @@ def test_a_worktree_is_set_up_before_the_program_and_that_is_not_committed(tmp_p
     assert '"names":"none"' in events
 
 
+def test_caches_survive_from_item_to_item_and_are_no_work(tmp_path: Path) -> None:
+    shop = make_workshop(tmp_path / "repo", "setup: {keep: [cache]}\n")
+    shop.work("one", "mkdir cache; echo old > cache/x; echo one > one; echo junk > junk.o")
+    record = shop.work("two", "cat cache/x > two; test ! -e junk.o")
+    names = git(shop.root, "ls-tree", "-r", "--name-only", record.commit or "").split()
+    assert names == ["README.md", "parallel-loop.yaml", "two"]
+    assert git(shop.root, "show", f"{record.commit}:two") == "old"
+    assert "parallel-loop/salvage" not in git(shop.root, "for-each-ref")
+
+
 def test_a_set_up_that_fails_says_which_command_and_how(tmp_path: Path) -> None:
     shop = make_workshop(
         tmp_path / "repo", "setup: {run: ['true', 'echo no network >&2; exit 9', 'touch not-reached']}\n"

@@ -256,6 +256,39 @@ def test_build_caches_survive_when_asked(place):
     assert "a.o" not in kept
 
 
+def test_nothing_but_caches_is_kept(place, tmp_path):
+    wt = place.worktree.path
+    write(tmp_path / "outside", {"precious": "precious"})
+    start = commit(place.root, {"cache/tracked": "tracked\n", "more/cache": "a tracked file\n"})
+    recycle(place.worktree, start, "one", keep=["cache"])
+    write(wt, {"cache/tracked": "changed", "cache/x": "x", "more/cache": "changed", "other": "x"})
+    git(wt, "update-index", "--assume-unchanged", "cache/tracked")
+    (wt / "src" / "cache").symlink_to(tmp_path / "outside")
+    (wt / "new").mkdir()
+    (wt / "new" / "cache").symlink_to("/")
+    (wt / "cache" / "y").write_text("y")
+    recycle(place.worktree, start, "two", keep=["cache"])
+    assert git(wt, "status", "--porcelain") == "?? cache/x\n?? cache/y"
+    assert (wt / "cache" / "tracked").read_text() == "tracked\n"
+    assert not (wt / "src" / "cache").is_symlink()
+    assert not (wt / "new" / "cache").is_symlink()
+    assert (tmp_path / "outside" / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["cache", "cache/"])
+def test_a_link_in_place_of_what_is_kept_is_not_kept(place, tmp_path, name):
+    wt = place.worktree.path
+    write(tmp_path / "outside", {"tracked": "precious", "more": "precious"})
+    start = commit(place.root, {"cache/tracked": "tracked\n"})
+    recycle(place.worktree, start, "one", keep=[name])
+    module.remove(wt / "cache")
+    (wt / "cache").symlink_to(tmp_path / "outside")
+    recycle(place.worktree, start, "two", keep=[name])
+    assert tree(wt / "cache") == {"tracked": "100644 tracked\n"}
+    assert not (wt / "cache").is_symlink()
+    assert tree(tmp_path / "outside") == {"tracked": "100644 precious", "more": "100644 precious"}
+
+
 def test_a_branch_made_before_a_kill_is_taken_up_and_a_taken_name_is_refused(place):
     recycle(place.worktree, place.start, "one")
     recycle(place.worktree, place.start, "one")

@@ -78,6 +78,7 @@ class LandingBranch:
         self._joiner = Joiner(worktree, identity, self.check_out)
         self._token: str | None = None
         self._moved_to: str | None = None
+        self.keep: Sequence[str] = ()  # patterns for names of caches that survive in the landing worktree
 
     def take_over(self) -> None:
         """Make sure that nobody who took the branch over before moves it from now on.
@@ -152,9 +153,9 @@ class LandingBranch:
             self._git.run("update-ref", candidate.ref, candidate.commit)
         return candidate
 
-    def check_out(self, commit: str, *, keep: Sequence[str] = ()) -> None:
-        """Make the landing worktree clean at `commit`; `keep` are patterns of files that survive."""
-        reset_to(self._worktree, commit, keep=keep)
+    def check_out(self, commit: str) -> None:
+        """Make the landing worktree clean at `commit`, but for what it is to `keep`."""
+        reset_to(self._worktree, commit, keep=self.keep)
 
     def advance(
         self,

@@ -49,8 +49,8 @@ class RecycleFailed(Exception):
 def recycle(worktree: Worktree, start: str, branch: str, *, heir: str | None = None, keep: Sequence[str] = ()) -> None:
     """Make the worktree clean at commit `start`, on the new branch `branch`, unless branch `heir` exists already.
 
-    `keep` are patterns of files that survive (build caches). Raises BranchExists (the worktree is then clean and
-    detached at `start`), RecycleFailed, WorktreeGone, GitError.
+    `keep` are patterns for names of files and folders that survive (build caches). Raises BranchExists (the worktree is
+    then clean and detached at `start`), RecycleFailed, WorktreeGone, GitError.
     """
     reset_to(worktree, start, keep=keep)
     # Nobody else makes this branch. A late worker can hold the lock while it looks for its heir: it looked before us.
@@ -134,12 +134,24 @@ def _reset(worktree: Worktree, commit: str, keep: Sequence[str]) -> None:
     clean = ("clean", "-ffdxq", *(f"--exclude={pattern}" for pattern in keep))
     git.run("checkout", "--quiet", "--force", "--detach", commit)
     git.run(*clean)
-    nested = list(nested_git_entries(worktree.path, keep))
+    if keep:
+        _drop_links(worktree, keep)
+    nested = list(nested_git_entries(worktree.path, [pattern.rstrip("/") for pattern in keep]))
     if nested:  # in a folder with tracked files: git does not list it, clean does not see it
         submodules = {worktree.path / name / ".git" for name in unusual_entries(git).links}
         for entry in set(nested) - submodules:
             remove(entry)
         git.run(*clean)
+
+
+def _drop_links(worktree: Worktree, keep: Sequence[str]) -> None:
+    """Remove what would be kept but is a symbolic link, not tracked: it leads the next program to another place."""
+    others = worktree.git().run(
+        "ls-files", "--others", "--directory", "-z", *(f":(glob)**/{one.rstrip('/')}" for one in keep)
+    )
+    for name in others.fields:
+        if (worktree.path / name.rstrip("/")).is_symlink():
+            remove(worktree.path / name.rstrip("/"))
 
 
 def _leftovers(worktree: Worktree, commit: str, keep: Sequence[str]) -> list[str]:

@@ -82,13 +82,19 @@ class Worktree:
                 for lock in locks:
                     lock.unlink(missing_ok=True)
 
-    def leave_out(self, names: Iterable[str]) -> None:
+    def leave_out(self, names: Iterable[str], kept: Iterable[str] = ()) -> None:
         """Have git ignore `names` (relative to the worktree) here and nowhere else: what `set_up` put there.
+
+        The same for what is `kept` from item to item, patterns for names: it is no work, and must not be committed.
 
         A pattern such as `node_modules/` in the user's .gitignore does not match a symbolic link, which would be
         committed. `info/exclude` is shared by all worktrees; so the user's own global file is copied and added to.
         """
         patterns = "".join("/" + re.sub(r"([\\*?\[\]! #])", r"\\\1", name.strip("/")) + "\n" for name in names)
+        patterns += "".join(f"{pattern}\n" for pattern in kept)
+        if not patterns:
+            self._excludes.unlink(missing_ok=True)
+            return
         configured = Git(self.path, git_dir=self.git_dir).run(
             "config", "--type=path", "--get", "core.excludesFile", ok=(0, 1)
         )

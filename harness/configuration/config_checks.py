@@ -26,6 +26,20 @@ def check(config: Config, root: Path) -> None:
             if path.startswith(("/", "~")) or ".." in PurePosixPath(path).parts or os.path.normpath(path) == ".":
                 problem = f"{shown(path)} is not inside the repository; write a path relative to its root"
                 raise Invalid(("setup", key, index), problem)
+    _check_keep(config.setup.keep)
+
+
+def _check_keep(patterns: tuple[str, ...]) -> None:
+    """What is kept is named by its last part alone, so that nothing else of a path can be meant by it."""
+    for index, pattern in enumerate(patterns):
+        name = pattern.removesuffix("/")
+        if "/" in name or name in {"", ".", "..", ".git"} or name[0] in "!#" or "\\" in name or "\0" in name:
+            problem = (
+                f"{shown(pattern)} is not the name of a file or folder, nor a pattern for names; write one such as"
+            )
+            raise Invalid(("setup", "keep", index), f"{problem} node_modules or *.egg-info")
+        if not re.search(r"[^*?\s]", name) or "\n" in name:
+            raise Invalid(("setup", "keep", index), f"{shown(pattern)} would keep whatever is left; name the caches")
 
 
 def _check_programs(config: Config) -> None:

@@ -35,11 +35,15 @@ class ConfigError(Exception):
 
 
 class Setup(Struct, frozen=True):
-    """What a fresh worktree needs: paths copied or linked from the repository, then commands run in the worktree."""
+    """What a fresh worktree needs: paths copied or linked from the repository, then commands run in the worktree.
+
+    `keep` names what survives from one item to the next: caches.
+    """
 
     copy: Annotated[tuple[str, ...], read.texts("[.env]")] = ()
     link: Annotated[tuple[str, ...], read.texts("[node_modules]")] = ()
     run: Annotated[tuple[str, ...], read.texts("[npm ci]")] = ()
+    keep: Annotated[tuple[str, ...], read.texts("[__pycache__]")] = ()
 
 
 class Program(Struct, frozen=True):

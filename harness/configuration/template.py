@@ -38,8 +38,9 @@ target: {target}
 # Where the agents' checkouts are, relative to this file.
 #worktrees: .parallel-loop/worktrees
 
-# What a fresh worktree needs: paths to copy or link from here, then commands. Example:
-#setup: {{copy: [.env], link: [node_modules], run: [npm ci]}}
+# What a fresh worktree needs: paths to copy or link from here, then commands. `keep` names what survives there from
+# one item to the next: caches. An item can put into them what the next one runs, and the checks, too. Example:
+#setup: {{copy: [.env], link: [node_modules], run: [npm ci], keep: [.mypy_cache]}}
 
 # What runs an item that names no program: shell, or a name from `programs`.
 #program: shell
