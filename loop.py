@@ -21,6 +21,7 @@ from parallel_loop.coordinator.notify import Notifier
 from parallel_loop.coordinator.paused_work import PausedWork
 from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness.configuration.accepted import write_accepted
+from parallel_loop.harness.guard import close_run, open_run
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.keeping.containment import end_groups, find_out, let_go
 from parallel_loop.harness.keeping.processes import end_marked
@@ -34,6 +35,7 @@ from parallel_loop.queue.atomic import own_names
 from parallel_loop.queue.healing import heal
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.watching import BellWatch
+from parallel_loop.worktrees.repository import Repository
 
 _AGENT = "agent-1"
 _HEAL_SECONDS = 10.0  # who adds an item can be killed before its hint is made
@@ -79,6 +81,8 @@ def run_alone(
         end_marked(project.state.root, dead)
         find_out(project.state)
         project.state.remove_drafts()
+        repository = Repository.open(project.root)
+        open_run(project.state, repository, dead, names - dead)
         heal(project.queue, project.retry)
         survey.refresh()
         course = Course(survey)
@@ -92,6 +96,7 @@ def run_alone(
         return 1 if stuck or course.failed(survey) else 0
     finally:
         let_go(project.state)
+        close_run(project.state, Repository.open(project.root))
         tell()
         lock.close()
 

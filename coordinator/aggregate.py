@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from ..harness import guard
 from ..harness.project import Project
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import Heartbeat, place_order
@@ -15,7 +16,7 @@ from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
 from . import snapshot as model
-from .attention import attention, paused
+from .attention import attention, paused, shared
 from .control import Ending, Wanted, read_wanted
 from .lock import Holder, read_holder
 from .paused_work import PausedWork
@@ -162,6 +163,7 @@ def build(
     counts = survey.counts()
     target = read_target(project.state.root)
     shown = (agent for agent in agents if agent.name != LANDER)
+    calls = (*calls, *map(shared, guard.calls(project.state)))
     return Snapshot(
         at=utc_now(),
         coordinator=coordinator,

@@ -6,6 +6,7 @@ merely waits for one of those.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..harness.pausing.pause_file import what, why
@@ -14,6 +15,7 @@ from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
+from ..worktrees.quarantine import Call
 from .drawing.moments import clock
 from .snapshot import AgentStatus, Attention
 from .target_report import TargetReport
@@ -83,6 +85,11 @@ def paused(pause: Trouble, now: str) -> Attention:
         trial = "a trial is under way"
     said = f"{what(pause)} is paused ({trial}): {why(pause)}. Its items stay ready; mend it, then let it go on"
     return Attention(item=None, why=said, next=f"parallel-loop resume {pause.last.program}")
+
+
+def shared(call: Call) -> Attention:
+    """Say what a program did to what all worktrees share."""
+    return Attention(item=None, why=call.why, next=f"cat {shlex.quote(shown(str(call.note)))}")
 
 
 def _question(entry: Entry) -> Attention:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..harness.guard import Guard
 from ..harness.heart import Seen
 from ..harness.keeping.bounds import bounds_of
 from ..harness.keeping.containment import held
@@ -17,11 +18,12 @@ from ..harness.logs import output_tail
 from ..harness.project import Project
 from ..harness.room import Room
 from ..harness.runner import Job, Run, run
-from ..harness.setting_up import LANDER_IDENTITY, equip
+from ..harness.setting_up import CHECKS_IDENTITY, equip
 from ..harness.watch import Watch
 from ..worktrees.environment import scrub
 from ..worktrees.landing import LandingBranch
 from ..worktrees.pool import Pool
+from ..worktrees.recycle import detach
 from ..worktrees.worktree import Worktree
 from .target_report import LANDER
 
@@ -48,7 +50,10 @@ class Checker:
     def __init__(self, project: Project, pool: Pool, worktree: Worktree, branch: LandingBranch, room: Room) -> None:
         self._project, self._pool, self._worktree, self._branch = project, pool, worktree, branch
         self._room = room
-        self._logs = project.state.agent(LANDER).logs
+        branch.keep = project.config.setup.keep
+        agent = project.state.agent(LANDER)
+        self._logs = agent.logs
+        self._guard = Guard(project.state, pool.repository, agent)
         self._green: set[str] = set()
 
     def check(self, commit: str, tree: str, name: str, is_wanted: Callable[[], bool] = lambda: True) -> Verdict:
@@ -58,10 +63,15 @@ class Checker:
         """
         if not self._project.config.checks or tree in self._green:
             return Verdict()
+        self._guard.look()
+        self._guard.settle()  # what a kill left
         try:
             verdict = self._check_all(commit, name, is_wanted)
         finally:
-            self._pool.ensure(LANDER)  # a check may have deleted it
+            worktree = self._pool.ensure(LANDER)  # a check may have deleted it
+            self._guard.look()
+            detach(worktree)
+            self._guard.settle()
         if verdict.passed:
             self._green.add(tree)
         return verdict
@@ -80,6 +90,7 @@ class Checker:
         config = self._project.config
         self._branch.check_out(commit)
         equip(self._worktree, self._project)
+        self._guard.begin(f"refs/parallel-loop/salvage/{LANDER}/{name}")
         log = self._logs / f"{name}.log"
         for command in (*config.setup.run, *config.checks):
             with log.open("a", encoding="utf-8") as file:
@@ -98,9 +109,11 @@ class Checker:
     def _run(self, command: str, log: Path, is_wanted: Callable[[], bool]) -> Run:
         def pulse(watch: Watch | None) -> bool:
             self._room.heart.beat(None if watch is None else Seen.of(watch))
+            self._guard.keep_short()
             return is_wanted()
 
-        environ = scrub(self._project.environ) | self._worktree.program_environment(LANDER_IDENTITY)
+        environ = scrub(self._project.environ) | self._worktree.program_environment(CHECKS_IDENTITY)
+        environ |= self._guard.variables(self._project.environ)
         environ |= {MARK_STATE: str(self._project.state.root), MARK_AGENT: LANDER}
         argv = ("/bin/sh", "-c", command)
         config, state = self._project.config, self._project.state

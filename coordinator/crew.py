@@ -98,6 +98,7 @@ class Crew:
         self._machine.end_groups(state, dead)
         self._machine.end_marked(state, dead)
         state.remove_drafts()
+        self._machine.open_repository(self._project, dead, names - dead)
         self.heal()
 
     def heal(self) -> None:

@@ -17,11 +17,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..harness.child import PlaceTaken, hold_for_life
+from ..harness.guard import close_run, open_run
 from ..harness.keeping.containment import Containment, end_groups, find_out, let_go
 from ..harness.keeping.processes import end_marked
 from ..harness.keeping.tree import become_subreaper, end_below
+from ..harness.project import Project
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import AgentDirectory, Heartbeat, StateDirectory, living_worker, read_heartbeat
+from ..worktrees.repository import Repository
 from .notify import Notifier
 from .process import Process
 from .signals import Signals
@@ -91,6 +94,14 @@ class Machine:
     def find_out_containment(self, state: StateDirectory) -> Containment:
         """Find out what can hold processes together here, and write it down for the workers."""
         return find_out(state)
+
+    def open_repository(self, project: Project, dead: Collection[str], living: Collection[str]) -> None:
+        """Judge what the dead left in the repository, and protect it while the run lives, see guard.py."""
+        open_run(project.state, Repository.open(project.root), dead, living)
+
+    def close_repository(self, project: Project) -> None:
+        """Let go of the repository; nothing of ours is at work any more."""
+        close_run(project.state, Repository.open(project.root))
 
     def find_lack(self, folders: Iterable[Path]) -> Lack | None:
         """Look for what there is no room for, see shortage.py."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -64,6 +65,7 @@ class Attempt:
             log=self._commands.log_name(),
         )
         self._heir: str | None = None
+        self._own: Path | None = None
 
     def make(self) -> Record | None:
         """Make the attempt and return the record that ends it, None when the claim was lost on the way."""
@@ -73,6 +75,8 @@ class Attempt:
         except NO_FAULT_OF_THE_PROGRAM as error:
             shortage = is_shortage(error) or self._place.room.lack() is not None  # git does not always say why
             self._note(error=str(error), shortage=shortage)
+        self._place.guard.look()
+        self._place.guard.settle(self._own)
         unasked = self._place.orders.terminated and not project.state.stop_is_wanted()
         self._note(at=project.queue.now(), seconds=time.monotonic() - self._start, unasked=unasked)
         return judge(self._evidence, self._claim.entry, project.retry, project.config.land)
@@ -90,6 +94,7 @@ class Attempt:
         heart.tell("preparing", item=claim.item.id, attempt=claim.attempt, role=claim.item.role)
         with heart.beating():
             worktree = self._place.worktree()
+            self._own = worktree.git_dir
             start = self._prepare(worktree)
         if start is None or not self._set_up(worktree):
             return
@@ -97,6 +102,7 @@ class Attempt:
         self._note(run=work, output=output)
         if work.ended == "fenced":
             return
+        self._place.guard.look()  # what it planted must not have a say in what is committed
         if work.ended == "exited" and not work.ok:
             self._blame_want_of_room(work.describe("the program"))
         heart.tell("ending")
@@ -124,10 +130,12 @@ class Attempt:
         self._heir = free_branch(git, attempt_branch(claim.item.id, claim.attempt + 1))
         if not self._is_ours():  # looked at only now: see branches.py
             return None
-        recycle(worktree, start, self._evidence.branch, heir=self._heir)
+        keep = place.project.config.setup.keep
+        recycle(worktree, start, self._evidence.branch, heir=self._heir, keep=keep)
         # What is found in the worktree from here on is of this attempt; what was there before has been salvaged.
         session = Session(claim.item.id, claim.attempt, self._evidence.branch, claim.started_at)
         atomic.replace_file(place.agent.session, msgspec.json.encode(session))
+        place.guard.begin(f"refs/parallel-loop/salvage/{session.item}/{session.attempt}", session.branch)
         return start
 
     def _is_ours(self) -> bool:

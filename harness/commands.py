@@ -101,6 +101,7 @@ class Commands:
     def pulse(self, watch: Watch | None = None) -> bool:
         """Beat, and tell whether the claim is still ours."""
         self._place.heart.beat(None if watch is None else Seen.of(watch))
+        self._place.guard.keep_short()
         return self._taker.holds(self._claim)
 
     def question(self) -> str:

@@ -46,6 +46,10 @@ class StateDirectory:
         self.worktrees_lock = root / "worktrees.lock"
         self.landing_lock = root / "landing.lock"
         self.containment = root / "containment.json"
+        self.shared = root / "shared.json"
+        self.shared_lock = root / "shared.lock"
+        self.quarantine = root / "quarantine"
+        self.precious = root / "precious"
         self.readme = root / "README"
 
     def create(self) -> None:
@@ -122,6 +126,8 @@ class AgentDirectory:
         self.heartbeat = root / "heartbeat.json"
         self.session = root / "session.json"
         self.ballast = root / "ballast"
+        self.refs = root / "refs.json"
+        self.git_trace = root / "git.trace"
         self.logs = root / "logs"
         self.worker_log = root / "logs" / "worker.log"
 

@@ -157,7 +157,7 @@ class Worker:
         why = None
         with self._heart.beating():
             try:
-                self._place.rescue_and_let_go(self._place.worktree())
+                self._place.rescue(self._place.worktree())
             except NO_FAULT_OF_THE_PROGRAM as error:  # it stays where it is; the next attempt begins with the same
                 why = str(error)
         self._tell_event("abandoned", claim, None, why)
@@ -171,7 +171,7 @@ class Worker:
         worktree = self._place.worktree()
         if read_session(self._agent) is not None:
             with contextlib.suppress(*NO_FAULT_OF_THE_PROGRAM):  # it stays where it is, and `salvage` lists it
-                self._place.rescue_and_let_go(worktree)
+                self._place.rescue(worktree)
 
     def _tell_event(self, event: str, claim: Claim, record: Record | None, why: str | None = None) -> bool:
         return self._project.state.record_event(

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..queue.records import Item
 from ..worktrees.environment import Identity, scrub
@@ -14,6 +15,7 @@ from ..worktrees.recycle import detach
 from ..worktrees.repository import Repository
 from ..worktrees.worktree import Worktree
 from .configuration.settings import MAX_AGENTS
+from .guard import Guard
 from .heart import Heart
 from .keeping.bounds import Bounds, bounds_of
 from .keeping.containment import held
@@ -57,6 +59,11 @@ class Workplace:
     def identity(self) -> Identity:
         return agent_identity(self.agent.name)
 
+    @cached_property
+    def guard(self) -> Guard:
+        """What watches over that which all worktrees share."""
+        return Guard(self.project.state, self.repository, self.agent)
+
     @property
     def port_base(self) -> int:
         return port_base(bytes(self.project.state.root), self.agent.number)
@@ -75,6 +82,7 @@ class Workplace:
             "PARALLEL_LOOP_WORKTREE": str(worktree.path),
             "PARALLEL_LOOP_PORT_BASE": str(self.port_base),
         }
+        own |= self.guard.variables(self.project.environ)
         return scrub(self.project.environ) | worktree.program_environment(self.identity) | own
 
     def worktree(self) -> Worktree:
@@ -82,10 +90,11 @@ class Workplace:
         return self.pool.ensure(self.agent.name)
 
     def rescue(self, worktree: Worktree) -> None:
-        """Commit what an earlier attempt left in the worktree and no branch keeps, under its own salvage ref."""
-        rescue(self.project.state, self.agent, self.repository, worktree)
+        """Commit what an earlier attempt left in the worktree and no branch keeps, under its own salvage ref.
 
-    def rescue_and_let_go(self, worktree: Worktree) -> None:
-        """The same, and leave the branch of that attempt, which can then be tidied away."""
-        self.rescue(worktree)
+        The worktree leaves the branch of that attempt, which can then be tidied away.
+        """
+        rescue(self.project.state, self.agent, self.repository, worktree)
+        self.guard.look()
         detach(worktree)
+        self.guard.settle()

@@ -59,7 +59,7 @@ class Pool:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory.resolve()  # git records real paths
-        self._repository = repository
+        self.repository = repository
         self._lock_path = lock_path
         self._lease = lock_path.with_name(f"{lock_path.name}.git")  # outlives us with a `worktree add` of ours
         self._git = Git(repository.root, git_dir=repository.git_dir, lease=self._lease)
@@ -82,7 +82,7 @@ class Pool:
 
     def names(self) -> list[str]:
         """The names of the worktrees that are there."""
-        found = [(read_line(admin / _MARK), backlink(admin)) for admin in worktree_dirs(self._repository.git_dir)]
+        found = [(read_line(admin / _MARK), backlink(admin)) for admin in worktree_dirs(self.repository.git_dir)]
         return sorted(name for name, path in found if name and path == self.directory / name)
 
     def half_made(self) -> list[str]:
@@ -128,7 +128,7 @@ class Pool:
 
     def _find(self, name: str, path: Path) -> Path | None:
         """The admin directory of our complete worktree `name`, also when it points to where it once was."""
-        for admin in worktree_dirs(self._repository.git_dir):
+        for admin in worktree_dirs(self.repository.git_dir):
             if read_line(admin / _MARK) == name:
                 elsewhere = backlink(admin)
                 # Made for another `worktrees:` directory and still there: that one keeps its admin directory.
@@ -143,12 +143,12 @@ class Pool:
             admin is None
             or admin.exists()
             or self._making(name).exists()
-            or admin.parent != self._repository.git_dir / "worktrees"
+            or admin.parent != self.repository.git_dir / "worktrees"
         ):
             return None
         admin.mkdir(parents=True)
         (admin / "commondir").write_text("../..\n")
-        (admin / "HEAD").write_text(self._repository.require_commit() + "\n")
+        (admin / "HEAD").write_text(self.repository.require_commit() + "\n")
         (admin / "locked").write_text(self._reason(name))
         (admin / _MARK).write_text(name + "\n")
         return admin
@@ -158,7 +158,7 @@ class Pool:
             self._clear_half_made(name, path)
         if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
             raise ForeignDirectory(path)
-        commit = self._repository.require_commit()
+        commit = self.repository.require_commit()
         self._making(name).touch()
         options = ("--quiet", "--detach", "--lock", "--reason", self._reason(name))
         self._git.run("worktree", "add", *options, "--", str(path), commit)
@@ -174,7 +174,7 @@ class Pool:
         """
         if self._making(name).exists():
             remove(path)
-        for admin in worktree_dirs(self._repository.git_dir):
+        for admin in worktree_dirs(self.repository.git_dir):
             target = backlink(admin)
             ours = read_line(admin / "locked") in {"initializing", self._reason(name)}
             if ours and target == path:
@@ -191,7 +191,7 @@ class Pool:
         path.mkdir(exist_ok=True)
         tie(path, admin)
         if not _HEAD.fullmatch(read_line(admin / "HEAD")):
-            (admin / "HEAD").write_text(self._repository.require_commit() + "\n")
+            (admin / "HEAD").write_text(self.repository.require_commit() + "\n")
         if read_line(admin / "commondir") == "":
             (admin / "commondir").write_text("../..\n")
         if emptied:  # from the index, because what was staged is all that is left of the work

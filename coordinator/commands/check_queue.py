@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from ...harness.child import PlaceTaken, hold_for_life
+from ...harness.guard import close_run, open_run
 from ...harness.identity import own_identity
 from ...harness.keeping.containment import end_groups
 from ...harness.keeping.processes import end_marked
@@ -21,6 +22,8 @@ from ...queue.survey import Survey
 from ...worktrees.repository import Repository
 from ..git_repair import repair_git
 from ..lock import CoordinatorLock, read_holder
+from ..machine import is_place_taken
+from ..target_report import LANDER
 from .findings import Finding, fail, failed_with, ok, warn
 
 _MOVE_AWAY = "look at it and move it away; it is passed over, and nothing else depends on it"
@@ -89,9 +92,22 @@ def repair(project: Project) -> list[str]:
         done += repair_git(project, repository)  # saves what the dead left, before it is taken back
         taken_back = heal(project.queue, project.retry)
         done += [f"took {entry.item.id} back from {entry.records[-1].agent}, whose worker died" for entry in taken_back]
+        done += _let_go_of_repository(project)
     finally:
         lock.close()
     return done
+
+
+def _let_go_of_repository(project: Project) -> list[str]:
+    """Judge what killed programs did to what worktrees share, and lift the protection of a run that is over."""
+    names = {*project.state.agent_names(), LANDER}
+    living = {name for name in names if is_place_taken(project.state, name)}
+    if living:
+        return []
+    repository = Repository.open(project.root)
+    open_run(project.state, repository, names, living)
+    lifted = close_run(project.state, repository)
+    return ["unset extensions.preciousObjects, which a killed run had set"] if lifted else []
 
 
 def _end_leftover_programs(project: Project, agent: AgentDirectory) -> int:

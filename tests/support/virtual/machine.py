@@ -12,6 +12,7 @@ from parallel_loop.coordinator.machine import Machine
 from parallel_loop.coordinator.process import Process
 from parallel_loop.harness.identity import boot_id
 from parallel_loop.harness.keeping.containment import Containment
+from parallel_loop.harness.project import Project
 from parallel_loop.harness.shortage import Lack
 from parallel_loop.harness.state import AgentDirectory, Heartbeat, StateDirectory
 from support.virtual.bodies import Body
@@ -177,6 +178,12 @@ class VirtualMachine(Machine):
 
     def find_out_containment(self, state: StateDirectory) -> Containment:
         return Containment(boot_id())
+
+    def open_repository(self, project: Project, dead: Collection[str], living: Collection[str]) -> None:
+        """There is no git in this world."""
+
+    def close_repository(self, project: Project) -> None:
+        """There is no git in this world."""
 
     def find_lack(self, folders: Iterable[Path]) -> Lack | None:
         return None  # looking for real would make a thread and two files at each turn
