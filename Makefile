@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test check format coverage kills day soak saved fuzz torture large power fencing filesystems room bench bench-size \
-    clean service agents-start agents-stop agents-restart agents-status
+    clean service races agents-start agents-stop agents-restart agents-status
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -50,6 +50,10 @@ saved: $(VENV)/installed
 # Workers and landers that are stopped, replaced, and go on: twenty and five trials for each seed.
 fencing: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python tests/support/fencing.py $(or $(FROM),0) $(or $(TO),10)
+
+# Git's own races: agents beside somebody's gc, gc --prune=now and pack-refs, and a second clone that pushes to the target.
+races: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -P tests/support/races.py $(or $(WORKERS),8) $(or $(ITEMS),128)
 
 # The readers of the queue's files, given what is nearly one: 20,000 of each kind.
 fuzz: $(VENV)/installed
