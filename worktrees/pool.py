@@ -88,7 +88,7 @@ class Pool:
     def half_made(self) -> list[str]:
         """The names of the worktrees that somebody makes now, or was killed while making."""
         names = {path.name[1:].removesuffix(".making") for path in self.directory.glob(".*.making")}
-        for admin in worktree_dirs(self._repository.git_dir):
+        for admin in worktree_dirs(self.repository.git_dir):
             path = backlink(admin)
             if path is None or path.parent != self.directory or (admin / _MARK).exists():
                 continue
