@@ -9,10 +9,11 @@ import pytest
 
 from parallel_loop.queue.hints import Hints
 from parallel_loop.queue.records import Record
+from parallel_loop.worktrees.landing import Candidate, LandingBranch
 from parallel_loop.worktrees.repository import Repository
 from support.landing import a_lander, hand_over, land, landed_items, make_branch, replay, scratch, tip, why
 from support.repository import commit, git
-from support.runs import kinds, living, make_project
+from support.runs import happened, kinds, living, make_project
 
 BRANCH = "parallel-loop/landed"
 
@@ -116,7 +117,7 @@ def test_what_a_check_does_to_its_worktree_reaches_neither_the_branch_nor_the_ne
     assert "rubbish" not in git(project.root, "ls-tree", "--name-only", "main")
 
 
-def test_a_check_that_moves_the_landing_branch_itself_is_given_up(tmp_path: Path) -> None:
+def test_a_check_that_moves_the_landing_branch_itself_does_not_move_it(tmp_path: Path) -> None:
     move = (
         "date +%N > moved; git add moved; git update-ref refs/heads/parallel-loop/landed "
         "$(git commit-tree -p parallel-loop/landed -m x $(git write-tree))"
@@ -124,6 +125,31 @@ def test_a_check_that_moves_the_landing_branch_itself_is_given_up(tmp_path: Path
     project = make_project(tmp_path / "r", f"checks: ['{move}']")
     hand_over(project, "one", {"one": "1"})
     with a_lander(project) as lander:
+        lander.land_all()
+    assert landed_items(project) == ["one"]
+    assert [event["agent"] for event in happened(project, "set-aside")] == ["landing"]
+    assert "moved" not in git(project.root, "ls-tree", "--name-only", BRANCH)
+
+
+def test_what_cannot_land_since_somebody_moves_the_landing_branch_each_time_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(tmp_path / "r", "checks: ['true']")
+    hand_over(project, "one", {"one": "1"})
+    advance = LandingBranch.advance
+
+    def move_first(self: LandingBranch, candidate: Candidate, **options: object) -> bool:
+        tree = git(project.root, "rev-parse", f"{BRANCH}^{{tree}}")
+        git(
+            project.root,
+            "update-ref",
+            f"refs/heads/{BRANCH}",
+            git(project.root, "commit-tree", "-p", BRANCH, "-m", "x", tree),
+        )
+        return advance(self, candidate, **options)  # type: ignore[arg-type]
+
+    with a_lander(project) as lander:
+        monkeypatch.setattr(LandingBranch, "advance", move_first)
         lander.land_all()
     assert "moved 5 times" in why(project, "one")
 
