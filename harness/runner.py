@@ -177,6 +177,7 @@ def _wait(kept: Kept, watch: Watch, job: Job, orders: Orders, pulse: Callable[[W
         if not pulse(watch):
             return "fenced"
         bound_log(job.log, while_it_runs=True)
+        kept.wake()  # who stops its keeper is not to escape its limits, nor to seem to run when it has ended
         orders.wait(min(_LOOK_SECONDS, deadline - time.monotonic()), kept.descriptor)
 
 

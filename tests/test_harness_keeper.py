@@ -74,7 +74,7 @@ def test_a_keeper_that_is_killed_leaves_all_to_the_worker(bench: Bench) -> None:
 
 def test_a_keeper_that_does_not_answer_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "UNHEARD_SECONDS", 0.1)
-    command = "kill -STOP $PPID; touch up; sleep 600"
+    command = "trap '' TERM; touch up; while :; do kill -STOP $PPID; done"  # it is woken now and then
     assert bench.shell(command, pulse=lambda: not (bench.folder / "up").exists()).ended == "fenced"
 
 

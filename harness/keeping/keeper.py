@@ -52,6 +52,7 @@ class Keeper:
     def __init__(self, wire: int, limits: Limits, group: str) -> None:
         self._wire, self._limits = wire, limits
         self._is_alone = False
+        self._unsaid = self._unheard = b""
         self._group = cgroup.Cgroup(group) if group else None
         self._program = 0
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -74,11 +75,16 @@ class Keeper:
                 self._turn()
         if self._group is not None:
             self._group.remove()
+        os.set_blocking(self._wire, True)  # a worker that is stopped hears the rest when it goes on
         self._tell(f"gone {self._ending.left}")
 
     def _start(self, argv: list[str]) -> bool:
         failure, failing = os.pipe2(os.O_CLOEXEC)
-        self._program = os.fork()
+        try:
+            self._program = os.fork()
+        except OSError as error:  # no room for another process, which is no fault of the command
+            self._tell(f"failed {error.errno}")
+            return False
         if self._program == 0:
             self._become(argv, failing)
         os.close(failing)
@@ -133,7 +139,7 @@ class Keeper:
         if self._wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
-            tree.reap_ended((), self._note_end)
+        tree.reap_ended((), self._note_end)  # in any case: the program can open the pipe, and read what is to wake us
         if self._wire in ready:
             self._obey()
         if not self._is_ending and time.monotonic() >= self._look_at:
@@ -152,8 +158,9 @@ class Keeper:
             data = os.read(self._wire, 4096)
         except ConnectionError:
             data = b""
-        for line in data.decode().splitlines():
-            self._end(float(line.removeprefix("end ")))
+        *lines, self._unheard = (self._unheard + data).split(b"\n")
+        for line in lines:
+            self._end(float(line.removeprefix(b"end ")))
         if not data:
             self._is_alone = True
             self._end(0.0)
@@ -191,7 +198,8 @@ class Keeper:
             times = os.times()
             cpu_seconds = sum(member.cpu_seconds for member in members) + times.children_user + times.children_system
             fair_bytes = sum(tree.shared_fairly_bytes(member.pid) or 0 for member in members) or rss_bytes
-            self._tell(f"usage {fair_bytes} {cpu_seconds:.2f} {len(members)}")
+            if not self._unsaid:
+                self._tell(f"usage {fair_bytes} {cpu_seconds:.2f} {len(members)}")
 
     def _ask_group(self) -> None:
         """See whether the kernel has refused or ended something for a limit."""
@@ -216,8 +224,11 @@ class Keeper:
             self._end(0.0)
 
     def _tell(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # nobody reads it any more
-            os.write(self._wire, os.fsencode(line) + b"\n")
+        """Say it; what a worker that has been stopped has no room for any more waits for the next word."""
+        self._unsaid += os.fsencode(line) + b"\n"
+        with contextlib.suppress(OSError):  # nobody reads it now, or ever
+            while self._unsaid:
+                self._unsaid = self._unsaid[os.write(self._wire, self._unsaid) :]
 
 
 def main(arguments: list[str]) -> None:

@@ -85,8 +85,12 @@ class Kept:
             except ConnectionError:
                 data = b""
             *lines, self._unread = (self._unread + data).split(b"\n")
-            for line in lines:
-                self._understand(line.decode().split())
+            try:
+                for line in lines:
+                    self._understand(line.decode().split())
+            except ValueError:  # not the keeper's words: whoever has got hold of its end is not listened to
+                self.kill()
+                self.returncode = self._process.returncode
             if not data and not self.is_gone:
                 self._note_end()
                 self.returncode = self._process.returncode if self.returncode is None else self.returncode
