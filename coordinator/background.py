@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..harness.keeping.processes import exit_descriptor
+from ..harness.logs import open_log, output_tail
 from ..harness.project import Project
 from .lock import AlreadyRunning, read_holder
 from .notify import ADDRESS
@@ -55,7 +56,7 @@ def launch(project: Project, options: Sequence[str]) -> Launch:
         raise AlreadyRunning(holder)
     project.state.create()
     log = project.state.coordinator_log
-    with _listening() as (listener, address), log.open("ab") as output:
+    with _listening() as (listener, address), open_log(log) as output:
         since = os.fstat(output.fileno()).st_size
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "parallel_loop.coordinator", "--repo", str(project.root), "run", *options],
@@ -120,7 +121,4 @@ def _receive(listener: socket.socket) -> dict[str, str]:
 
 def _last_words(log: Path, since: int) -> str:
     """Return the last line that was written to the log after `since`: whatever ends the coordinator is told last."""
-    with log.open("rb") as file:
-        file.seek(max(since, file.seek(0, os.SEEK_END) - 8192))
-        lines = [line.strip() for line in file.read().decode(errors="replace").split("\n")]
-    return next((line for line in reversed(lines) if line), "").removeprefix("parallel-loop: ")
+    return output_tail(log, since).rpartition("\n")[2].strip().removeprefix("parallel-loop: ")

@@ -14,7 +14,7 @@ from ..harness.heart import Seen
 from ..harness.keeping.bounds import bounds_of
 from ..harness.keeping.containment import held
 from ..harness.keeping.processes import MARK_AGENT, MARK_STATE
-from ..harness.logs import output_tail
+from ..harness.logs import open_log, output_tail
 from ..harness.project import Project
 from ..harness.room import Room
 from ..harness.runner import Job, Run, run
@@ -93,8 +93,8 @@ class Checker:
         self._guard.begin(f"refs/parallel-loop/salvage/{LANDER}/{name}")
         log = self._logs / f"{name}.log"
         for command in (*config.setup.run, *config.checks):
-            with log.open("a", encoding="utf-8") as file:
-                file.write(f"== {command}\n")
+            with open_log(log) as file:
+                file.write(f"== {command}\n".encode(errors="replace"))
             since = log.stat().st_size
             result = self._run(command, log, is_wanted)
             if result.ended in {"stopped", "fenced"}:

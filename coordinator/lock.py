@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..queue import atomic
 from ..queue.clock import utc_now
 
 _TRIES = 20  # a reader that looks whether the lock is held holds it itself for a moment
@@ -60,7 +61,7 @@ class CoordinatorLock:
         self, path: Path, pid: int, process_start: float, boot: str, *, agents: int | None = None, drain: bool = False
     ) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = atomic.open_own(path, os.O_RDWR | os.O_CREAT)
         self.holder = Holder(pid, process_start, boot, utc_now(), agents, drain)
         if not self._take():
             os.close(self._descriptor)
@@ -81,7 +82,7 @@ class CoordinatorLock:
     def check(self) -> None:
         """Raise StateGone when the file that we hold is not the one at its path any more."""
         try:
-            there, held = self._path.stat(), os.fstat(self._descriptor)
+            there, held = self._path.lstat(), os.fstat(self._descriptor)
             if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino):
                 return
         except FileNotFoundError:
@@ -97,7 +98,7 @@ class CoordinatorLock:
 def read_holder(path: Path) -> Holder | None:
     """Return who holds the lock now, None when nobody does."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = atomic.open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
@@ -112,8 +113,8 @@ def read_holder(path: Path) -> Holder | None:
 def read_last_holder(path: Path) -> Holder | None:
     """Return who holds the lock, or held it when it was killed; None when the last one ended by itself."""
     try:
-        return _decode(path.read_bytes())
-    except FileNotFoundError:
+        return _decode(atomic.read_file(path) or b"")
+    except atomic.Unreadable:
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,10 +81,4 @@ class Place:
 
     def last_words(self) -> str:
         """Return the last line that the process here wrote into the worker's own log."""
-        try:
-            with self.directory.worker_log.open("rb") as log:
-                log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - 4096))
-                lines = log.read().decode(errors="replace").split("\n")
-        except OSError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")[:300]
+        return output_tail(self.directory.worker_log, self._log_start).rpartition("\n")[2].strip()[:300]

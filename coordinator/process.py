@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..harness.identity import Identity, is_alive
 from ..harness.keeping.processes import exit_descriptor
-from ..queue import atomic
+from ..harness.logs import open_log
 
 _LOOK_SECONDS = 0.1  # how soon an end is noticed where there is no pidfd
 
@@ -34,9 +34,7 @@ class Process:
     def start(cls, module: str, arguments: Sequence[str], log: Path, environ: dict[str, str], root: Path) -> Process:
         """Start ``python -m module``. Its standard input stays open as long as we live and want it."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        # A pipe put in the log's place would have us wait for ever for its reader.
-        with os.fdopen(atomic.open_own(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as output:
-            os.set_blocking(output.fileno(), True)
+        with open_log(log) as output:
             child = subprocess.Popen(
                 # -P: what lies in the user's repository must not be imported in place of a library.
                 [sys.executable, "-P", "-m", module, *arguments],

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from ..queue.atomic import Unreadable, Unsuitable
+from ..queue.atomic import Unreadable, Unsuitable, open_own
 from ..queue.store import NewerFormat
 from ..worktrees.errors import GitError, GitMissing, GitTooOld, WorktreeGone
 from ..worktrees.landing import Superseded
@@ -51,7 +51,7 @@ def hold_for_life(path: Path, what: str) -> int:
     Raises PlaceTaken, naming `what`, when another process holds it. The file stays: to unlink it would
     let a second process lock a file of the same name.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

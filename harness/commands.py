@@ -10,7 +10,7 @@ from ..queue import atomic
 from ..queue.taking import Claim, Taker
 from ..worktrees.worktree import Worktree
 from .heart import Seen
-from .logs import output_tail, plain
+from .logs import open_log, output_tail, plain
 from .pausing.pauses import QUICK_SECONDS
 from .programs import Placement, invocation
 from .prompt import compose
@@ -43,7 +43,7 @@ class Commands:
         """
         place, claim, config = self._place, self._claim, self._place.project.config
         prompt = compose(claim.entry)
-        self._prompt_file.write_bytes(prompt.encode(errors="surrogatepass"))
+        atomic.replace_file(self._prompt_file, prompt.encode(errors="surrogatepass"))
         self._ask.unlink(missing_ok=True)
         self._wait.unlink(missing_ok=True)
         answered = any(record.kind == "answered" for record in claim.entry.records)
@@ -64,8 +64,8 @@ class Commands:
 
     def run_shell(self, worktree: Worktree, branch: str, command: str) -> tuple[Run, str]:
         """Run a command line of the configuration; return how it ended, and the end of its output."""
-        with self.log.open("a", encoding="utf-8", errors="replace") as log:
-            log.write(f"\n== {command}\n")
+        with open_log(self.log) as log:
+            log.write(f"\n== {command}\n".encode(errors="replace"))
         argv, seconds = ("/bin/sh", "-c", command), self._place.project.config.check_timeout_seconds
         return self._run(worktree, branch, argv, seconds)
 

@@ -146,12 +146,15 @@ class Heart:
 
     def _keep_open(self) -> None:
         """Keep the file open: what it takes up on the disk can be written to again when nothing else is to be had."""
-        with self._path.open("r+b", buffering=0) as file:
-            if self._descriptor is None:
-                self._descriptor = os.dup(file.fileno())
-                weakref.finalize(self, os.close, self._descriptor)
-            else:
-                os.dup2(file.fileno(), self._descriptor, inheritable=False)
+        descriptor = atomic.open_own(self._path, os.O_RDWR)
+        if self._descriptor is None:
+            self._descriptor = descriptor
+            weakref.finalize(self, os.close, self._descriptor)
+            return
+        try:
+            os.dup2(descriptor, self._descriptor, inheritable=False)
+        finally:
+            os.close(descriptor)
 
     def _write_in_place(self, data: bytes) -> bool:
         """Overwrite the file that is there; a reader that comes in the middle of it looks again."""

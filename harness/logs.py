@@ -1,4 +1,8 @@
-"""The log of a command: bounded, and its end as text that is safe to print."""
+"""A log, of a command or a process of ours: bounded, and its end as text that is safe to print.
+
+Guarantees: what a program puts in a log's place is neither followed, as a link to a file elsewhere would be, nor
+waited for, as a pipe would be.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import os
 import re
 from pathlib import Path
 from typing import BinaryIO
+
+from ..queue import atomic
 
 MAX_LOG_BYTES = 20_000_000
 _WHILE_IT_RUNS = 10  # times MAX_LOG_BYTES may be there before the middle goes
@@ -16,8 +22,8 @@ _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open a log to append to. Raises OSError, also for a pipe that nobody reads, instead of waiting for its reader."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    """Open a log to append to. Raises OSError, also when something else is in its place."""
+    descriptor = atomic.open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.set_blocking(descriptor, True)
     return os.fdopen(descriptor, "ab", buffering=0)
 
@@ -29,10 +35,10 @@ def bound_log(path: Path, *, while_it_runs: bool = False) -> None:
     between the last read and the cut is lost. So that is done late, and its very end is cut only when it is over.
     """
     try:
-        size = path.stat().st_size
+        size = path.lstat().st_size
         if size <= MAX_LOG_BYTES * (_WHILE_IT_RUNS if while_it_runs else 1):
             return
-        with path.open("r+b") as log:
+        with os.fdopen(atomic.open_own(path, os.O_RDWR), "r+b") as log:
             log.seek(size - MAX_LOG_BYTES // 2)
             end = log.read(MAX_LOG_BYTES // 2)
             for _ in range(_MOST_CATCHING_UP):
@@ -41,7 +47,7 @@ def bound_log(path: Path, *, while_it_runs: bool = False) -> None:
                     break
                 end = (end + more)[-MAX_LOG_BYTES // 2 :]
             log.truncate(MAX_LOG_BYTES // 4)
-        with path.open("ab") as log:
+        with open_log(path) as log:
             log.write(b"\n[... the middle of the output was left out here by parallel-loop ...]\n" + end)
     except OSError:
         return  # the program removed or replaced it, or the disk is full: no reason to stop the work
@@ -50,7 +56,7 @@ def bound_log(path: Path, *, while_it_runs: bool = False) -> None:
 def output_tail(path: Path, since: int = 0) -> str:
     """Return the last lines that were written to `path` after offset `since`, safe to print."""
     try:
-        with path.open("rb") as log:
+        with os.fdopen(atomic.open_own(path, os.O_RDONLY), "rb") as log:
             size = log.seek(0, os.SEEK_END)
             begin = since if since <= size else 0  # the log was cut meanwhile
             log.seek(max(begin, size - _TAIL_BYTES))

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+from ..queue import atomic
 from .configuration.units import parse_duration
 from .diagnose import Patience, Verdict, Work, judge_work
 from .footprint import Footprint, footprint
@@ -110,9 +111,9 @@ class Watch:
             return
         self._wait_mark = changed
         try:
-            with self._wait_file.open("rb") as file:
-                self._wait_until = now + parse_duration(file.read(_LONGEST_WAIT_BYTES).decode().strip())
-        except (OSError, ValueError):
+            data = atomic.read_file(self._wait_file, _LONGEST_WAIT_BYTES) or b""
+            self._wait_until = now + parse_duration(data.decode().strip())
+        except (OSError, ValueError, atomic.Unreadable):
             return
 
     # --- files ----------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ class _Output:
         """Compare what was printed with what was before; what comes faster than we look is known by its end."""
         skipped = end - begin > _MOST_BYTES
         try:
-            with self._log.open("rb") as log:
+            with os.fdopen(atomic.open_own(self._log, os.O_RDONLY), "rb") as log:
                 log.seek(end - _MOST_BYTES if skipped else begin)
                 data = log.read(_MOST_BYTES)
         except OSError:

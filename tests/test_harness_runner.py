@@ -68,12 +68,13 @@ def test_a_directory_that_is_gone_is_named(bench: Bench) -> None:
 
 def test_a_log_that_cannot_be_written_is_named(bench: Bench) -> None:
     bench.log.mkdir()
-    assert bench.shell("true").describe("x") == f"x could not be started: Is a directory: {bench.log}"
+    assert bench.shell("true").describe("x") == f"x could not be started: is not a regular file: {bench.log}"
 
 
-def test_a_full_disk_behind_the_log_stops_nothing(bench: Bench) -> None:
-    bench.log.symlink_to("/dev/full")
-    assert bench.shell("echo lost; exit 3").returncode == 3
+def test_a_full_disk_behind_the_log_stops_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("ab") as full:
+        monkeypatch.setattr("parallel_loop.harness.keeping.kept.open_log", lambda _: full)
+        assert bench.shell("echo lost; exit 3").returncode == 3
 
 
 def test_the_time_limit_ends_a_program_that_ignores_the_request(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...harness.configuration.units import format_duration
+from ...queue.atomic import open_own
 from .cells import clean, cut
 from .moments import clock
 
@@ -150,7 +151,7 @@ class EventTail:
 
     def _lines(self) -> Iterator[bytes]:
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_own(self._path, os.O_RDONLY)
         except OSError:
             return
         with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor has no path)
