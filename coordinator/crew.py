@@ -17,6 +17,7 @@ import signal
 from collections.abc import Collection, Iterator
 
 from ..harness.child import NO_ROOM, PLACE_TAKEN
+from ..harness.configuration.accepted import write_accepted
 from ..harness.diagnose import Attendance, Observation, Patience, is_silent
 from ..harness.project import Project
 from ..harness.shortage import is_shortage
@@ -283,6 +284,7 @@ class Crew:
 
     def _start(self, place: Place) -> None:
         try:
+            write_accepted(self._project.state.config, self._project.config)  # a program may have spoiled it
             place.start(scrub(self._project.environ), self._project.root)
         except OSError as error:
             self._put_off(place, error)

@@ -19,7 +19,19 @@ from parallel_loop.harness.project import Project
 from parallel_loop.queue.records import Item
 from support.cli import call
 from support.repository import git
-from support.runs import LANDER, PATIENCE_SECONDS, WORKER, Run, add, events, kinds, make_project, running, states
+from support.runs import (
+    LANDER,
+    PATIENCE_SECONDS,
+    WORKER,
+    WRITE_A_FILE,
+    Run,
+    add,
+    events,
+    kinds,
+    make_project,
+    running,
+    states,
+)
 from support.waiting import eventually
 
 BROKEN = "agents: [\n"
@@ -267,6 +279,55 @@ def test_the_item_in_hand_is_finished_with_the_old_and_the_next_is_begun_with_th
     assert [kinds(project, name) for name in ("one", "two")] == [["claimed", "landing", "done"]] * 2
     assert happened(project, "died", "killed", "taken-back", "gave-up") == []
     assert happened(project, "reloaded") == ["programs"]
+
+
+KILLED_IN_BETWEEN = """
+import os, signal, sys
+from parallel_loop.coordinator import cli, reloading
+
+write = reloading.write_accepted
+
+def write_and_die(path, config):
+    there = path.exists()
+    write(path, config)
+    if there:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+reloading.write_accepted = write_and_die
+sys.exit(cli.main(["run", *sys.argv[1:]]))
+"""
+
+
+def test_killed_between_the_configuration_written_and_in_force_it_has_one_and_loses_nothing(tmp_path: Path) -> None:
+    go, script = tmp_path / "go", tmp_path / "main.py"
+    script.write_text(KILLED_IN_BETWEEN)
+    project = make_project(tmp_path / "r", saying("old", go))
+    project.queue.add([Item(id=name, title=name, added_at="", prompt="x") for name in ("one", "two")])
+    with running(project, "--agents", "1", main=str(script)) as run:
+        run.until_working("one")
+        reload(run, saying("new", go))
+        assert run.wait() == -signal.SIGKILL
+        with running(project, "--agents", "1", "--drain") as another:
+            eventually(lambda: another.agent("agent-1") is not None, PATIENCE_SECONDS)
+            go.touch()
+            assert another.wait() == 0, another.output
+    assert [git(project.root, "show", f"main:{name}") for name in ("one", "two")] == ["old", "new"]
+    assert [kinds(project, name) for name in ("one", "two")] == [["claimed", "landing", "done"]] * 2
+    assert "echo new" in str(read_accepted(project.state.config).programs)
+
+
+@pytest.mark.parametrize("spoil", ["echo spoiled >", "rm", "rm {file}; mkfifo"])
+def test_a_program_that_spoils_what_is_in_force_spoils_it_for_nobody(tmp_path: Path, spoil: str) -> None:
+    """The worker dies as well, so that the next one has to read it."""
+    project = make_project(tmp_path / "r")
+    file, once = project.state.config, tmp_path / "once"
+    worker = "$(sed 's/.*) . //; s/ .*//' /proc/$PPID/stat)"
+    hit = f"touch {once}; {spoil.format(file=file)} {file}; kill -9 {worker}; sleep 600"
+    add(project, "one", f"if test -e {once}; then {WRITE_A_FILE}; else {hit}; fi")
+    with running(project, "--agents", "1", "--drain") as run:
+        assert run.wait() == 0, run.output
+    assert states(project) == {"one": "done"}
+    assert len(happened(project, "died")) == 1
 
 
 def test_it_is_noticed_by_itself_and_scale_is_not_undone_by_another_edit(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ the user's file, and a worker needs no YAML to read it.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -20,8 +21,12 @@ _LIMIT_BYTES = 16_000_000
 
 
 def write_accepted(path: Path, config: Config) -> None:
-    """Put `config` in force for every worker that is started from now on. Raises OSError."""
-    atomic.replace_file(path, msgspec.json.encode(config) + b"\n")
+    """Put `config` in force for every worker that is started from now on, if it is not. Raises OSError."""
+    data = msgspec.json.encode(config) + b"\n"
+    with contextlib.suppress(atomic.Unreadable):
+        if atomic.read_file(path, _LIMIT_BYTES) == data:
+            return
+    atomic.replace_file(path, data)
 
 
 def read_accepted(path: Path) -> Config:
