@@ -167,6 +167,23 @@ def test_the_heartbeat_of_a_predecessor_is_nobodys(place: Place) -> None:
     assert place.heartbeat() is not None
 
 
+def test_a_heartbeat_of_the_future_hides_no_silence(place: Place) -> None:
+    """A program can write one into its worker's file and then stop it."""
+    process = start(place, "silent")
+    Heart(place.directory, 0.0).rest()
+    rewrite_pid(place, process.pid)
+    before = place.heartbeat()
+    assert before is not None
+    Heart(place.directory, 0.0, lambda: 1e12).rest()
+    rewrite_pid(place, process.pid)
+    assert place.heartbeat() == before
+    Heart(place.directory, 0.0).rest()
+    rewrite_pid(place, process.pid)
+    after = place.heartbeat()
+    assert after is not None
+    assert after.beat > before.beat
+
+
 def test_a_process_of_an_earlier_coordinator_is_watched_and_can_be_ended() -> None:
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as other:
         identity = Identity(other.pid, identity_of(other.pid), boot_id())
