@@ -6,11 +6,13 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ..harness.identity import Identity, is_alive
 from ..harness.keeping.processes import exit_descriptor
@@ -22,9 +24,15 @@ _LOOK_SECONDS = 0.1  # how soon an end is noticed where there is no pidfd
 class Process:
     """A worker or the lander: our child, or one that outlived the coordinator that started it."""
 
-    def __init__(self, identity: Identity | None, child: subprocess.Popen[bytes] | None) -> None:
+    def __init__(
+        self,
+        identity: Identity | None,
+        child: subprocess.Popen[bytes] | None,
+        line: socket.socket | None = None,
+    ) -> None:
         self._identity = identity
         self._child = child
+        self._line = line  # to its standard input
         pid = child.pid if child is not None else identity.pid if identity is not None else 0
         self.pid = pid
         self.started = time.monotonic()
@@ -34,21 +42,16 @@ class Process:
     def start(cls, module: str, arguments: Sequence[str], log: Path, environ: dict[str, str], root: Path) -> Process:
         """Start ``python -m module``. Its standard input stays open as long as we live and want it."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        with open_log(log) as output:
-            child = subprocess.Popen(
-                # -P: what lies in the user's repository must not be imported in place of a library.
-                [sys.executable, "-P", "-m", module, *arguments],
-                cwd=root,
-                env=environ,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                bufsize=0,
-            )
-        assert child.stdin is not None
-        os.set_blocking(child.stdin.fileno(), False)  # who is stopped does not read, and must not stop us as well
-        return cls(None, child)
+        # Not a pipe: a program could open its worker's through /proc, give orders, and by holding it hide our death.
+        line, its_end = socket.socketpair()
+        try:
+            with its_end, open_log(log) as output:
+                child = _start(module, arguments, environ, root, its_end.fileno(), output)
+        except BaseException:
+            line.close()
+            raise
+        line.setblocking(False)  # who is stopped does not read, and must not stop us as well
+        return cls(None, child, line)
 
     @classmethod
     def adopt(cls, identity: Identity) -> Process | None:
@@ -101,9 +104,9 @@ class Process:
 
     def tell(self, line: str) -> None:
         """Write an order to its standard input; one that is full (it hangs) or closed hears nothing any more."""
-        if self._child is not None and self._child.stdin is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._child.stdin.write(line.encode() + b"\n")
+        if self._line is not None:
+            with contextlib.suppress(OSError):
+                self._line.send(line.encode() + b"\n")
 
     def ask_to_finish(self) -> None:
         """Tell it to end after the item in hand. Its input stays open: the end of that says that we died."""
@@ -121,8 +124,23 @@ class Process:
 
     def close(self) -> None:
         """Let go of what we hold for it."""
-        if self._child is not None and self._child.stdin is not None:
-            self._child.stdin.close()
+        if self._line is not None:
+            self._line.close()
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
+
+
+def _start(
+    module: str, arguments: Sequence[str], environ: dict[str, str], root: Path, line: int, log: BinaryIO
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        # -P: what lies in the user's repository must not be imported in place of a library.
+        [sys.executable, "-P", "-m", module, *arguments],
+        cwd=root,
+        env=environ,
+        stdin=line,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )

@@ -100,6 +100,8 @@ class Orders:
             data = os.read(descriptor, 4096)
         except BlockingIOError:
             return
+        except ConnectionError:
+            data = b""
         for line in data.decode(errors="replace").split():
             self.paused = {"pause": True, "resume": False}.get(line, self.paused)
             self.finishing = self.finishing or line == "finish"

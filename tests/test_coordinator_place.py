@@ -85,6 +85,15 @@ def test_a_process_that_does_not_read_cannot_stop_who_speaks_to_it(place: Place)
     assert process.is_alive
 
 
+def test_nobody_else_can_give_it_orders_or_hide_that_we_died(place: Place) -> None:
+    """Who opens a pipe of another process through /proc can write to it, and holds it open."""
+    process = start(place, "obeys")
+    with pytest.raises(OSError, match="No such device"):
+        os.open(f"/proc/{process.pid}/fd/0", os.O_WRONLY)
+    process.close()
+    eventually(lambda: said(place) == ["ready", "eof"])
+
+
 def test_the_last_words_are_those_of_this_process_and_of_none_before(place: Place) -> None:
     assert start(place, "fails").wait(10.0)
     assert place.last_words() == "no module named x"
