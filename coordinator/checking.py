@@ -97,6 +97,8 @@ class Checker:
                 file.write(f"== {command}\n".encode(errors="replace"))
             since = log.stat().st_size
             result = self._run(command, log, is_wanted)
+            if result.left:
+                self._project.state.record_event("left-running", agent=LANDER, why=result.why_left)
             if result.ended in {"stopped", "fenced"}:
                 return Verdict(stopped=True)
             if not result.ok and self._room.lack() is not None:  # that says nothing of what was checked

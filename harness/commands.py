@@ -85,6 +85,14 @@ class Commands:
             environ = self._environ(worktree, branch)
             job = Job(argv, worktree.path, environ, self.log, seconds, stdin, bounds, no_progress_seconds, self._wait)
             ended = run(job, place.orders, pulse or self.pulse)
+        if ended.left:
+            place.project.state.record_event(
+                "left-running",
+                item=self._claim.item.id,
+                attempt=self._claim.attempt,
+                agent=place.agent.name,
+                why=ended.why_left,
+            )
         return ended, output_tail(self.log, since)
 
     def _environ(self, worktree: Worktree, branch: str) -> dict[str, str]:

@@ -65,10 +65,16 @@ class Run:
     seconds: float
     returncode: int | None = None
     problem: str | None = None
+    left: int = 0  # processes that it started and that could not be ended
 
     @property
     def ok(self) -> bool:
         return self.ended == "exited" and self.returncode == 0
+
+    @property
+    def why_left(self) -> str:
+        """Say why what it started is not all gone, for when it is not."""
+        return f"{self.left} of the processes that it started are another user's or hang in the kernel, and run on"
 
     def describe(self, what: str) -> str:
         """Say in one line how it ended, `what` being the name of the command."""
@@ -122,7 +128,7 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
         return Run("not-started", seconds, problem=_problem(job, kept.refusal))
     if watch.excess is not None:  # however it looked when it ended: the kernel, too, ends what is over a limit
         ended = "over-limit"
-    return Run(ended, seconds, kept.returncode if ended == "exited" else None, _reason(ended, watch, job))
+    return Run(ended, seconds, kept.returncode if ended == "exited" else None, _reason(ended, watch, job), kept.left)
 
 
 def _patience(job: Job) -> Patience:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.harness import runner
 from parallel_loop.harness.keeping import kept as kept_module
 from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.keeping.bounds import Bounds
@@ -126,13 +127,42 @@ def test_a_program_that_stops_its_keeper_gains_nothing(bench: Bench) -> None:
     assert ended.ended == "fenced"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="root can become somebody else")
-def test_a_keeper_that_finds_no_room_for_a_process_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is a limit for everybody but root, so the keeper is somebody else here."""
+# --- a keeper that is not root --------------------------------------------------------------------------------------
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="root can be somebody else")
+
+
+def be_somebody(bench: Bench, monkeypatch: pytest.MonkeyPatch, prefix: str = "") -> None:
+    """Have keepers run as somebody who may only read and write what root may."""
     other = "setpriv --reuid=64321 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override"
     python = bench.folder / "python"
-    python.write_text(f'#!/bin/sh\nexec prlimit --nproc=1 {other} {sys.executable} "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec {prefix} {other} {sys.executable} "$@"\n')
     python.chmod(0o755)
     monkeypatch.setattr(kept_module.sys, "executable", str(python))
+
+
+@as_root
+def test_a_keeper_that_finds_no_room_for_a_process_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no limit for root."""
+    be_somebody(bench, monkeypatch, "prlimit --nproc=1")
     with pytest.raises(BlockingIOError):
         bench.shell("exit 0")
+
+
+@as_root
+def test_what_became_another_user_is_not_waited_for_and_is_told_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what `sudo` starts in the background; all else ends."""
+    be_somebody(bench, monkeypatch)
+    become = bench.folder / "become"
+    shutil.copy(shutil.which("setpriv") or "", become)
+    become.chmod(0o4755)
+    command = f"{become} --reuid=64322 --clear-groups sh -c 'echo became; exec sleep 600' & sleep 600 & "
+    command += "until grep -q became log; do sleep 0.02; done"
+    ended = runner.run(bench.job("/bin/sh", "-c", command), bench.orders, lambda _watch: True)
+    assert (ended.describe("it"), ended.left) == ("it ended with exit code 0", 1)
+    assert ended.why_left.startswith("1 of the processes that it started")
+    (left,) = bench.mark.living()
+    assert Path(f"/proc/{left}/cmdline").read_bytes() == b"sleep\x00600\x00"

@@ -99,6 +99,7 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "security": _said("SECURITY"),
     "shared-changed": _said("what all worktrees share"),
     "unguarded": _said("what all worktrees share could not be looked at"),
+    "left-running": _said("not all of it could be ended"),
     "setup-missing": _with("`setup:` names what is not there:", "names"),
     "started": _with("worker started, pid", "pid"),
     "adopted": _with("worker of an earlier coordinator found alive, pid", "pid"),

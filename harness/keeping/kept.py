@@ -61,6 +61,7 @@ class Kept:
         self.excess: Excess | None = None
         self.refusal: OSError | None = None
         self.returncode: int | None = None
+        self.left = 0  # processes that could not be ended
         self.is_gone = False
         self._unread = b""
         self._name = command.argv[0]
@@ -105,7 +106,8 @@ class Kept:
                 self.refusal = OSError(int(number), os.strerror(int(number)), self._name)
             case ["exit", code]:
                 self.returncode = int(code)
-            case ["gone", _]:
+            case ["gone", left]:
+                self.left = int(left)
                 self._note_end()
             case _:  # `started`
                 pass
