@@ -11,6 +11,7 @@ import os
 import secrets
 import select
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from .notify import ADDRESS
 _PATIENCE_SECONDS = 90.0  # as long as systemd gives a service; a worker's first sign of life comes before any git
 _LOOK_SECONDS = 0.1  # how soon an end is noticed where there is no pidfd
 _LONGEST_MESSAGE_BYTES = 65_536
+_CREDENTIALS = struct.Struct("3i")  # of who speaks: process, user, group
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def _listening() -> Iterator[tuple[socket.socket, str]]:
             os.uname().sysname == "Linux"
         ):  # without a file: nothing to remove, however we end, and no path too long for it
             address = f"@parallel-loop-{secrets.token_hex(8)}"
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             listener.bind("\0" + address[1:])
             yield listener, address
             return
@@ -103,7 +106,7 @@ def _wait(listener: socket.socket, child: subprocess.Popen[bytes]) -> str | None
     try:
         while child.poll() is None and (left := deadline - time.monotonic()) > 0:
             select.select(watched, (), (), left if descriptor is not None else min(left, _LOOK_SECONDS))
-            fields = _receive(listener)
+            fields = _receive(listener, child.pid)
             if fields.get("READY") == "1":
                 return fields.get("STATUS", "")
     finally:
@@ -112,10 +115,13 @@ def _wait(listener: socket.socket, child: subprocess.Popen[bytes]) -> str | None
     return None
 
 
-def _receive(listener: socket.socket) -> dict[str, str]:
+def _receive(listener: socket.socket, speaker: int) -> dict[str, str]:
+    """Return what process `speaker` says: a program can read the address in its environment, and speak as well."""
     with suppress(BlockingIOError):
-        text = listener.recv(_LONGEST_MESSAGE_BYTES).decode(errors="replace")
-        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        data, told, _, _ = listener.recvmsg(_LONGEST_MESSAGE_BYTES, socket.CMSG_SPACE(_CREDENTIALS.size))
+        if all(_CREDENTIALS.unpack(who)[0] == speaker for _, _, who in told):
+            text = data.decode(errors="replace")
+            return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     return {}
 
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 
 ADDRESS = "NOTIFY_SOCKET"
 _VARIABLES = (ADDRESS, "WATCHDOG_USEC", "WATCHDOG_PID")
+_NOT_FOR_PROGRAMS = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")  # sockets that somebody else was to be given
 _LOOK_SECONDS = 0.1  # how soon a first sign of life of the workers is passed on
 
 
@@ -32,6 +33,8 @@ class Notifier:
     @classmethod
     def take(cls, environ: MutableMapping[str, str]) -> Notifier:
         """Take out of `environ` who is to be told, and how often."""
+        for name in _NOT_FOR_PROGRAMS:
+            environ.pop(name, None)
         address, period, pid = (environ.pop(name, "") for name in _VARIABLES)
         watched = address and period.isdecimal() and int(period) > 0 and pid in {"", str(os.getpid())}
         return cls(address, int(period) / 1e6 if watched else math.inf)

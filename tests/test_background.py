@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from parallel_loop.coordinator import background
 from parallel_loop.coordinator.aggregate import current_snapshot
 from parallel_loop.coordinator.lifecycle import PlaceState
 from parallel_loop.coordinator.lock import Holder, read_holder
@@ -73,6 +74,7 @@ def told(listener: socket.socket) -> list[str]:
 
 def test_who_started_us_is_told_and_nobody_below_us_can_speak_for_us(listener: tuple[socket.socket, str]) -> None:
     environ = {"NOTIFY_SOCKET": listener[1], "WATCHDOG_USEC": "600000000", "WATCHDOG_PID": str(os.getpid()), "A": "b"}
+    environ |= {"LISTEN_PID": "1", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b"}
     notifier = Notifier.take(environ)
     assert environ == {"A": "b"}
     assert notifier.is_awaited
@@ -172,6 +174,16 @@ def test_start_returns_when_it_is_up_and_the_terminal_may_go(project: Project) -
         seen = subprocess.check_output(["git", "-C", project.root, "show", f"main:{name}"], text=True)
         assert "NOTIFY_SOCKET" not in seen
         assert "/dev/pts" not in seen
+
+
+def test_a_program_that_says_that_we_are_up_is_not_heard() -> None:
+    """The address stands in the environment of the coordinator, which a program can read."""
+    says = "import sys; from parallel_loop.coordinator.notify import Notifier; Notifier(sys.argv[1]).ready('up')"
+    with background._listening() as (listener, address):
+        Notifier(address).ready("says a liar")
+        argv = [sys.executable, "-c", f"{says}; sys.stdin.read()", address]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE) as child:
+            assert background._wait(listener, child) == "up"
 
 
 def test_of_two_starts_at_once_one_is_told_of_the_other(project: Project) -> None:
