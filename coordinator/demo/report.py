@@ -108,7 +108,7 @@ class Verifier:
 
     def combined_files(self) -> list[str]:
         """Return the files that landing put together line by line out of two branches that had both changed them."""
-        merges = self._git.text("rev-list", "--first-parent", "--merges", f"{self._start}..{TARGET}").split()
+        merges = self._git.text("rev-list", "--merges", f"{self._start}..{TARGET}").split()
         found = [self._git.run("diff-tree", "-c", "--no-commit-id", "--name-only", "-r", "-z", c) for c in merges]
         return sorted({name for result in found for name in result.fields})
 

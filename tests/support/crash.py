@@ -100,7 +100,7 @@ def check_nothing_lost_or_doubled(project: Project) -> None:
     for entry in survey.all_entries():
         kinds = [record.kind for record in entry.records]
         assert kinds.count("done") == 1, (entry.item.id, kinds)
-    log = git(project.root, "log", "--first-parent", "--format=%(trailers:key=Item,valueonly)", "main")
+    log = git(project.root, "log", "--merges", "--format=%(trailers:key=Item,valueonly)", "main")
     landed = Counter(line for line in log.split() if line)
     assert landed == Counter(dict.fromkeys(states, 1)), landed
     for item in states:

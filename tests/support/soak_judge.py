@@ -150,7 +150,7 @@ class Judge:
         survey.refresh()
         self.violations += [f"damaged: {damage}" for damage in survey.damage]
         entries = {entry.item.id: entry for entry in survey.all_entries(packed=True)}
-        log = git(project.root, "log", "--first-parent", "--format=%(trailers:key=Item,valueonly)", "main")
+        log = git(project.root, "log", "--merges", "--format=%(trailers:key=Item,valueonly)", "main")
         landed = Counter(line for line in log.split() if line)
         for item, kind in self.ground.added.items():
             if item not in entries:
