@@ -19,6 +19,7 @@ from ..queue.records import Record
 from ..queue.taking import Claim, Taker
 from ..queue.watching import BellWatch
 from ..worktrees.errors import GitError
+from ..worktrees.landing import LANDING_BRANCH
 from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
 from .attempt import NO_FAULT_OF_THE_PROGRAM, Attempt
@@ -29,6 +30,8 @@ from .keeping.processes import end_marked
 from .keeping.tree import become_subreaper
 from .orders import Orders
 from .outcome import NO_ROOM
+from .overlaps.choice import Choice
+from .overlaps.named import Names
 from .pausing.trials import Trials
 from .project import Project
 from .room import Room
@@ -63,6 +66,8 @@ class Worker:
         self._look_again_at = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
         self._trials = Trials(project)
+        names = Names(repository.git, f"refs/heads/{LANDING_BRANCH}")
+        self._choice = Choice(project, self._trials, names)
         self._heart.rest()
 
     def run(self) -> None:
@@ -120,7 +125,7 @@ class Worker:
 
     def _take(self) -> Claim | None:
         try:
-            return self._trials.take(self._taker)
+            return self._choice.take(self._taker)
         except OSError as error:
             if not is_shortage(error):
                 raise

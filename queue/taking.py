@@ -18,6 +18,12 @@ from .store import Queue
 from .wip import Place, enter
 
 PassesOver = Callable[[str, Callable[[], Item | None]], bool]
+
+
+class Enough(Exception):
+    """Raised by who is asked what to pass over: of all that follows, nothing is to be taken."""
+
+
 _MOST_LOST = 10_000  # names of lost races that are remembered; forgetting one costs a failed link
 
 
@@ -62,14 +68,18 @@ class Taker:
         """Claim the first takable item in taking order; None when there is none for us now.
 
         `passes_over` is asked about each item that could be taken, by its id, and may read it by calling what it is
-        given (None: it cannot be read); the items of which it says yes are left to others, and asked for again.
+        given (None: it cannot be read); the items of which it says yes are left to others, and asked for again. It may
+        raise Enough.
         """
         self._passes_over = passes_over
         if self._owed is not None:
             self._give_back(self._owed)
         while True:
             self._listen()
-            hint = self._view.first(self._attempt, self._full_roles)
+            try:
+                hint = self._view.first(self._attempt, self._full_roles)
+            except Enough:
+                return None
             if hint is None:
                 return None
             try:

@@ -327,6 +327,7 @@ def test_every_help_text_begins_with_what_to_do_and_shows_an_example(cli: Comman
 def test_every_error_of_ours_has_an_exit_code() -> None:
     inside = {  # never leave the module that raises them, or only between ours
         "BranchExists",
+        "Enough",
         "Faulty",
         "Invalid",
         "NotAllowed",

@@ -25,7 +25,12 @@ from .fields import MAX_PROMPT_BYTES, to_item
 @click.option("--after", metavar="ID", multiple=True, help="Wait until that item is done. May be repeated.")
 @click.option("--role", help="A kind of work from `roles:` of the configuration.")
 @click.option("--program", help="What runs it: shell, or a name from `programs:` of the configuration.")
-@click.option("--paths", metavar="GLOB", multiple=True, help="What it will change, for people. May be repeated.")
+@click.option(
+    "--paths",
+    metavar="GLOB",
+    multiple=True,
+    help="What it will change: not started beside what overlaps. May be repeated.",
+)
 @click.option("--timeout", metavar="DUR", help="How long one attempt may take: 90s, 20m, 1h30m; a bare 5 is 5 seconds.")
 @click.option("--max-attempts", metavar="N", type=int, help="How many attempts it has, 1 to 1000.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole item, as `list --json` does.")

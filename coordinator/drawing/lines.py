@@ -83,6 +83,7 @@ def _paused(event: Event) -> str:
 
 _WORDS: dict[str, Callable[[Event], str]] = {
     "claimed": _said("claimed"),
+    "passed-over": _said("passed over while others are ready"),
     "landing": _said("handed over for landing"),
     "landed": _landed,
     "done": _said("done"),

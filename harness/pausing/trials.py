@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from ...queue.clock import seconds_until
 from ...queue.records import Item, Record
-from ...queue.taking import Claim, Taker
+from ...queue.taking import Claim, PassesOver, Taker
 from ..configuration.config import Config
 from ..configuration.settings import SHELL
 from ..configuration.wording import one_line
@@ -38,17 +38,22 @@ class Trials:
         self._keys: dict[str, str] = {}  # of the items that were looked at, by id
         self._keys_under: Config | None = None
         self._trial: str | None = None
+        self._leaves: PassesOver | None = None
 
-    def take(self, taker: Taker) -> Claim | None:
-        """Claim the first item that `taker` can take and whose program is not paused, or due for a trial."""
+    def take(self, taker: Taker, leaves: PassesOver | None = None) -> Claim | None:
+        """Claim the first item that `taker` can take and whose program is not paused, or due for a trial.
+
+        What `leaves` says yes to is passed over before anything else is asked about it.
+        """
         self._trial = None
         self._paused = self._file.in_force()
         if not self._paused:
             self._keys.clear()
-            return taker.take()
+            return taker.take() if leaves is None else taker.take(leaves)
         if self._keys_under is not self._project.config:
             self._keys.clear()
             self._keys_under = self._project.config
+        self._leaves = leaves
         claim = taker.take(self._passes_over)
         self._end_trial(unless_of=None if claim is None else self._key(claim.item))
         return claim
@@ -61,6 +66,8 @@ class Trials:
         return min(waits, default=math.inf)
 
     def _passes_over(self, item_id: str, read: Callable[[], Item | None]) -> bool:
+        if self._leaves is not None and self._leaves(item_id, read):
+            return True
         key = self._keys.get(item_id)
         if key is None:
             item = read()
