@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from ..harness import guard
+from ..harness.overlaps.forecast import Forecast, Watched
 from ..harness.project import Project
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import Heartbeat, place_order
@@ -23,6 +24,7 @@ from .paused_work import PausedWork
 from .snapshot import (
     AgentStatus,
     Attention,
+    Conflict,
     CoordinatorStatus,
     QueueCounts,
     RecentItem,
@@ -172,8 +174,17 @@ def build(
         totals=_totals(survey, counts),
         attention=attention(entries, survey, agents, target, calls, lack),
         target=_target_status(target),
+        conflicts=tuple(_conflicts(project, survey)),
         recent=tuple(recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )
+
+
+def _conflicts(project: Project, survey: Survey) -> Iterator[Conflict]:
+    """Yield what the lander foresees, as far as it is still in work: nobody may have made a forecast since."""
+    for clash in Watched(project.state.forecast, Forecast()).look().conflicts:
+        found = [survey.get(item) for item in clash.items]
+        if all(entry is not None and survey.state(entry) in {"working", "landing"} for entry in found):
+            yield Conflict(items=clash.items, paths=clash.paths)
 
 
 def _target_status(report: TargetReport | None) -> TargetStatus:

@@ -42,6 +42,7 @@ from ..worktrees.repository import Repository
 from ..worktrees.setup import OutsideTree
 from ..worktrees.target import Blocked
 from .checking import Checker
+from .forecaster import Forecaster
 from .housekeeping import Housekeeper
 from .landing_records import LandingRecords, Waiting
 from .target_keeper import TargetKeeper
@@ -94,6 +95,7 @@ class Lander:
         self._keeper = TargetKeeper(project, target, self._repository, self._branch, checker)
         self._records = LandingRecords(project)
         self._train = Train(project, self._repository, self._branch, checker, self._records)
+        self._forecaster = Forecaster(project, self._repository, worktree)
         self._red_base: _RedBase | None = None
         self._one_by_one = 0  # for so many rounds, to see who is at fault
         self._faults: Counter[str] = Counter()
@@ -105,12 +107,16 @@ class Lander:
         """Land what comes until the orders say to finish."""
         with contextlib.closing(BellWatch(self._project.queue.bell)) as watch:
             while not self._orders.finishing:
-                if not self.land_next():
-                    if self._keeper.is_due():
-                        self.look_at_target()
+                landed = self.land_next()
+                if not landed and self._keeper.is_due():
+                    self.look_at_target()
+                if self._forecaster.is_due(busy=landed) and self._room.lack() is None:
+                    self._forecaster.make()
+                if not landed:
                     self._housekeeper.tidy_when_due()
                     self._heart.beat()
                     seconds = min(self._heart.seconds_until_beat, self.seconds_until_look)
+                    seconds = min(seconds, max(self._forecaster.seconds_until_due, self._room.least_wait_seconds))
                     seconds = min(seconds, self._room.longest_wait_seconds)
                     self._orders.wait_for_ring(watch, seconds)
         if not self._orders.stopping:

@@ -93,6 +93,13 @@ class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
     blocked: str | None = None
 
 
+class Conflict(msgspec.Struct, frozen=True, kw_only=True):
+    """Items in work whose branches would conflict as they are now, and where; one alone: with what has landed."""
+
+    items: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
 class RecentItem(msgspec.Struct, frozen=True, kw_only=True):
     """One of the items that changed last, for the dashboard."""
 
@@ -117,6 +124,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     attention: tuple[Attention, ...]
     target: TargetStatus = TargetStatus()
     recent: tuple[RecentItem, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
     version: int = VERSION
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from parallel_loop.coordinator.drawing.cells import width
 from parallel_loop.coordinator.drawing.dashboard import Dashboard
-from parallel_loop.coordinator.snapshot import QueueCounts, Snapshot
+from parallel_loop.coordinator.snapshot import Conflict, QueueCounts, Snapshot
 from parallel_loop.queue.clock import later
 from support import snapshots
 from support.snapshots import agent, busy, hostile, quiet
@@ -152,3 +152,19 @@ def test_fewer_agents_than_wanted_and_a_blocked_target_are_said_above() -> None:
     first = draw(two, 80).split("\n")[0]
     assert "1 of 3 agents" in first
     assert "main (blocked)" in first
+
+
+def test_conflicts_to_come_are_told_where_there_is_room_and_call_nobody() -> None:
+    conflicts = (Conflict(items=("one", "two"), paths=("src/a.py", "b")), Conflict(items=("three",), paths=("c",)))
+    snapshot = msgspec.structs.replace(busy(), conflicts=conflicts * 4)
+    text = draw(snapshot)
+    assert "Branches that conflict so far (8)" in text
+    assert "one and two: src/a.py, b" in text
+    assert "three and what has landed: c" in text
+    assert "and 3 more: parallel-loop status --json" in text
+    assert "Needs you (2)" in text
+    assert "conflict" not in draw(snapshot, rows=12)
+    for columns, rows in SIZES:
+        lines = draw(msgspec.structs.replace(hostile(), conflicts=conflicts), columns, rows).rstrip("\n").split("\n")
+        assert len(lines) <= rows
+        assert max(map(width, lines)) <= columns

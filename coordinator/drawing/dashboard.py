@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..snapshot import Snapshot
 from .frame import Frame, Line, Span, crop
 from .panel_agents import agents
-from .panel_changes import attention, recent
+from .panel_changes import attention, conflict, recent
 from .panels import header, queue
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LEAST_AGENTS = 5  # lines: the heading, the titles and three agents
 _LEAST_RECENT = 4  # lines: the heading and three more
+_CONFLICTS = 5  # lines
 _RECENT_WITHOUT_END = 10  # where the height is not limited
 
 _STYLES = {
@@ -61,8 +62,9 @@ class Dashboard:
         room = None if frame.height is None else frame.height - len(top) - len(counts) - bool(self._hint)
         places = self._agents(frame, room)
         calls = self._calls(frame, _less(room, len(places) + self._least_recent()))
-        changes = self._recent(frame, _less(room, len(places) + len(calls)))
-        body = [*top, *places, *counts, *calls, *changes]
+        clashes = self._conflicts(frame, _less(room, len(places) + len(calls) + self._least_recent()))
+        changes = self._recent(frame, _less(room, len(places) + len(calls) + len(clashes)))
+        body = [*top, *places, *counts, *calls, *clashes, *changes]
         if frame.height is not None:
             body = body[: max(1, frame.height - bool(self._hint))]
         return [*body, [Span(self._hint, "dim")]] if self._hint and frame.height != 1 else body
@@ -93,6 +95,20 @@ class Dashboard:
                 lines.append([Span(f"and {len(entries) - index} more: parallel-loop status", "dim")])
                 break
             lines += block
+        return lines
+
+    def _conflicts(self, frame: Frame, room: int | None) -> list[Line]:
+        """Return what is foreseen, where there is room: nobody has to do anything about it."""
+        entries = self._snapshot.conflicts
+        shown = entries[: _CONFLICTS if room is None else max(0, min(_CONFLICTS, room - 2))]
+        if not shown:
+            return []
+        lines = [
+            frame.rule(f"Branches that conflict so far ({len(entries)})"),
+            *(conflict(one, frame) for one in shown),
+        ]
+        if len(entries) > len(shown):
+            lines.append([Span(f"  and {len(entries) - len(shown)} more: parallel-loop status --json", "dim")])
         return lines
 
     def _recent(self, frame: Frame, room: int | None) -> list[Line]:

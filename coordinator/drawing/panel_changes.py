@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..snapshot import Attention, RecentItem
+from ..snapshot import Attention, Conflict, RecentItem
 from . import cells
 from .frame import Column, Frame, Line, Span, grid
 from .moments import clock, short
@@ -34,6 +34,14 @@ def attention(entry: Attention, frame: Frame) -> list[Line]:
 
 def _marked(lines: Iterable[str]) -> Iterable[tuple[bool, str]]:
     return ((index == 0, line) for index, line in enumerate(lines))
+
+
+def conflict(entry: Conflict, frame: Frame) -> Line:
+    """Return one line: who would conflict, and where."""
+    items = [frame.clean(item) for item in entry.items]
+    who = " and ".join(items) if len(items) > 1 else f"{items[0]} and what has landed"
+    where = ", ".join(map(frame.clean, entry.paths))
+    return [Span("  "), Span(cells.cut(f"{who}: {where}", frame.width - 2, ascii_only=frame.ascii_only))]
 
 
 _COLUMNS = (
