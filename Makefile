@@ -89,6 +89,7 @@ power: $(VENV)/installed
 # Half an hour on a quiet machine; it writes docs/performance.md with its plot, and docs/supervision.md.
 bench: $(VENV)/bench
 	PYTHONPATH=tests $(BIN)/python benchmarks/train.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/forecast.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/claim_rate.py --page
 	$(BIN)/python benchmarks/waking.py 50 20
