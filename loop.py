@@ -12,19 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from parallel_loop.coordinator.control import Wanted, read_wanted, write_wanted
+from parallel_loop.coordinator.alone import in_this_process
 from parallel_loop.coordinator.course import Course
 from parallel_loop.coordinator.lander import Lander
-from parallel_loop.coordinator.lock import CoordinatorLock
-from parallel_loop.coordinator.machine import is_place_taken
 from parallel_loop.coordinator.notify import Notifier
 from parallel_loop.coordinator.paused_work import PausedWork
-from parallel_loop.coordinator.target_report import LANDER
-from parallel_loop.harness.configuration.accepted import write_accepted
-from parallel_loop.harness.guard import close_run, open_run
-from parallel_loop.harness.identity import own_identity
-from parallel_loop.harness.keeping.containment import end_groups, find_out, let_go
-from parallel_loop.harness.keeping.processes import end_marked
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.pausing.pause_file import PauseFile
 from parallel_loop.harness.pausing.pauses import RunBegun
@@ -35,31 +27,10 @@ from parallel_loop.queue.atomic import own_names
 from parallel_loop.queue.healing import heal
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.watching import BellWatch
-from parallel_loop.worktrees.repository import Repository
 
 _AGENT = "agent-1"
 _HEAL_SECONDS = 10.0  # who adds an item can be killed before its hint is made
 _HEAL_WHILE_HELD_SECONDS = 60.0  # the same where what is ready may wait for a paused program, or for room
-
-
-class LoopOrders(Orders):
-    """Orders by signal, and by what `parallel-loop stop`, `pause` and `resume` write down."""
-
-    def __init__(self, project: Project, tell: Callable[[], None]) -> None:
-        super().__init__()
-        self._project = project
-        self._tell = tell
-        self.obey_staged_signals()
-
-    def wait(self, seconds: float, *descriptors: int) -> None:
-        """Wait as any worker does; before it, show what happened, after it, look what is wanted."""
-        self._tell()
-        super().wait(seconds, *descriptors)
-        wanted = read_wanted(self._project.state)
-        if wanted is not None:
-            self.paused = wanted.paused
-            self.finishing = self.finishing or wanted.ending != ""
-            self.stopping = self.stopping or wanted.ending == "stop"
 
 
 def run_alone(
@@ -69,20 +40,8 @@ def run_alone(
 
     `tell` is called often; it shows a person what happened since. `notifier` is told when we are up.
     """
-    lock = CoordinatorLock(project.state.coordinator_lock, *own_identity(), drain=drain)
-    try:
-        write_accepted(project.state.config, project.config)  # for commands that are given while the file is broken
-        write_wanted(project.state, Wanted(agents=1))
-        orders = LoopOrders(project, tell)
+    with in_this_process(project, tell, drain=drain) as orders:
         survey = Survey(project.queue)
-        names = {*project.state.agent_names(), LANDER}
-        dead = {name for name in names if not is_place_taken(project.state, name)}
-        end_groups(project.state, dead)
-        end_marked(project.state.root, dead)
-        find_out(project.state)
-        project.state.remove_drafts()
-        repository = Repository.open(project.root)
-        open_run(project.state, repository, dead, names - dead)
         heal(project.queue, project.retry)
         survey.refresh()
         course = Course(survey)
@@ -94,11 +53,6 @@ def run_alone(
         if orders.stopping:
             return 130
         return 1 if stuck or course.failed(survey) else 0
-    finally:
-        let_go(project.state)
-        close_run(project.state, Repository.open(project.root))
-        tell()
-        lock.close()
 
 
 def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drain: bool, notifier: Notifier) -> bool:

@@ -1,7 +1,7 @@
 """What needs a person, in the order in which it is best looked at, each with the one command to run next.
 
-First what keeps everything from going on, then who was asked something, then what failed, then damage, and last what
-merely waits for one of those.
+First what keeps everything from going on, then who was asked something, then what failed, then damage, then what merely
+waits for one of those, and last what was left on its branch as configured.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..harness.pausing.pauses import Trouble
 from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
+from ..queue.requests import REVIEW, UNLANDED
 from ..queue.survey import Survey
 from ..worktrees.quarantine import Call
 from .drawing.moments import clock
@@ -38,10 +39,11 @@ def attention(
         *calls,
         *_want_of_room(agents, lack),
         *_obstacles(agents, target),
-        *(_question(entry) for entry, state in entries if state == "waiting"),
+        *(_question(entry) for entry, state in entries if state == "waiting" and not _is_unlanded(entry)),
         *(_failure(entry) for entry, state in entries if state == "failed"),
         *(_damage(damage) for damage in survey.damage),
         *_waiting_for_good([entry for entry, state in entries if state == "blocked"], survey),
+        *_unlanded(entries),
     ]
     if len(found) > _MOST:
         rest = Attention(item=None, why=f"and {len(found) - _MOST + 1} more", next="parallel-loop list")
@@ -94,10 +96,36 @@ def shared(call: Call) -> Attention:
 
 def _question(entry: Entry) -> Attention:
     item_id, why = entry.item.id, _why(entry)
-    if entry.last is not None and entry.last.outcome == "review":
-        also = f"`parallel-loop reject {item_id} REASON` sends it back"
-        return Attention(item=item_id, why=f"{why}; {also}" if why else also, next=f"parallel-loop approve {item_id}")
+    if entry.last is not None and entry.last.outcome == REVIEW:
+        look = f"parallel-loop diff {item_id}"
+        if look not in why:  # as an earlier version said it
+            also = (
+                f"`parallel-loop approve {item_id}` lets it land, `parallel-loop reject {item_id} REASON` sends it back"
+            )
+            why = f"{why}; {also}" if why else also
+        return Attention(item=item_id, why=why, next=look)
     return Attention(item=item_id, why=why, next=f"parallel-loop answer {item_id} TEXT")
+
+
+def _is_unlanded(entry: Entry) -> bool:
+    return entry.last is not None and entry.last.outcome == UNLANDED
+
+
+def _unlanded(entries: Iterable[tuple[Entry, State]]) -> Iterator[Attention]:
+    """Yield once what was left on its branch, as configured, and who waits for it."""
+    entries = list(entries)
+    left = [entry.item.id for entry, state in entries if state == "waiting" and _is_unlanded(entry)]
+    if not left:
+        return
+    blocked = (entry for entry, state in entries if state == "blocked")
+    waiting = sum(not set(left).isdisjoint(entry.item.after) for entry in blocked)
+    count = "1 item waits" if waiting == 1 else f"{waiting} items wait"
+    also = f"; {count} for {'it' if len(left) == 1 else 'them'} to land" if waiting else ""
+    if len(left) == 1:
+        yield Attention(item=left[0], why=f"is on its branch, not landed{also}", next=f"parallel-loop land {left[0]}")
+    else:
+        why = f"{len(left)} items are on their branches, not landed{also}"
+        yield Attention(item=None, why=why, next="parallel-loop land")
 
 
 def _failure(entry: Entry) -> Attention:

@@ -37,6 +37,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "list": "list_items:list_items",
         "show": "show:show",
         "logs": "logs:logs",
+        "diff": "diff:diff",
         "salvage": "salvage:salvage",
     },
     "Decide": {
@@ -45,6 +46,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "answer": "decide:answer",
         "approve": "decide:approve",
         "reject": "decide:reject",
+        "land": "land:land",
     },
     "Tidy up": {"tidy": "tidy:tidy"},
     "For programs and tests": {"ask": "ask:ask", "contention": "contention:contention"},

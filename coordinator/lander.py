@@ -131,6 +131,12 @@ class Lander:
             self.look_at_target()
         self._housekeeper.tidy_when_due()
 
+    def land_in_turn(self) -> None:
+        """Land everything that waits now, until the orders say to finish, and let the target follow."""
+        while not self._orders.finishing and self.land_next():
+            self._orders.wait(0)  # hear them
+        self.look_at_target()
+
     def land_next(self) -> bool:
         """Land, or send back, the branch that has waited longest; False when none waits, or there is no room for it."""
         return self._room.lack() is None and self._with_patience(self._land_next)

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from ..queue.records import Entry, Record
+from ..queue.requests import REVIEW, UNLANDED
 from ..queue.retry import RetryPolicy
 from .runner import Run
 
@@ -54,7 +55,7 @@ def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) 
     if evidence.question:
         return _record(evidence, "waiting", "asked", evidence.question)
     failure = _program_failure(run) or _check_failure(evidence)
-    return _failure(evidence, entry, policy, *failure) if failure else _success(evidence, land)
+    return _failure(evidence, entry, policy, *failure) if failure else _success(evidence, entry.item.id, land)
 
 
 def at_no_cost(failure: Record) -> Record:
@@ -91,14 +92,18 @@ def _check_failure(evidence: Evidence) -> tuple[str, str] | None:
     return None if evidence.failed_check is None else ("check-failed", evidence.failed_check)
 
 
-def _success(evidence: Evidence, land: Landing) -> Record:
+def _success(evidence: Evidence, item_id: str, land: Landing) -> Record:
     if evidence.commits == 0:
         return _record(evidence, "done", "done", "nothing to land: the program changed nothing")
     if land == "review":
-        why = f"wants a look before it lands: git diff parallel-loop/landed...{evidence.branch}"
-        return _record(evidence, "waiting", "review", why)
+        why = (
+            f"wants a look before it lands: `parallel-loop diff {item_id}`, then "
+            f"`parallel-loop approve {item_id}` or `parallel-loop reject {item_id} REASON`"
+        )
+        return _record(evidence, "waiting", REVIEW, why)
     if land == "never":
-        return _record(evidence, "done", "done", f"left on its branch {evidence.branch}, as configured (land: never)")
+        why = f"left on its branch {evidence.branch}, as configured; `parallel-loop land {item_id}` lands it"
+        return _record(evidence, "waiting", UNLANDED, why)
     return _record(evidence, "landing", "done", None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..queue.records import Entry, Record
+from ..queue.requests import REVIEW, UNLANDED
 from ..worktrees.salvage import salvage_ref
 
 # What the text of a record is that ended an attempt; else the end of some output.
@@ -35,13 +36,21 @@ def last_attempt(entry: Entry) -> Record | None:
 
 
 def _answers(entry: Entry) -> Iterator[str]:
-    """Yield what a person answered, each with the question if there was one."""
-    question = None
+    """Yield what a person said, each with what it was said to."""
+    held = None
     for record in entry.records:
         if record.kind == "waiting":
-            question = record.why if record.outcome == "asked" else None
+            held = record
         elif record.kind == "answered":
-            yield "\n".join([*([f"You asked: {question}"] if question else []), f"A person answered: {record.text}"])
+            yield "\n".join([*_said_to(held), f"A person answered: {record.text}"])
+
+
+def _said_to(held: Record | None) -> list[str]:
+    if held is not None and held.outcome == "asked":
+        return [f"You asked: {held.why}"]
+    if held is not None and held.outcome in {REVIEW, UNLANDED} and held.branch:
+        return [f"The work on the branch {held.branch} was looked at, and did not land."]
+    return []
 
 
 def _describe(entry: Entry, earlier: Record) -> str:

@@ -6,10 +6,14 @@ a state for it; when the chain goes on between the look and the record, the look
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .records import Entry, Record
 from .store import Queue
+
+# Outcomes of an attempt whose work is held on its branch: for a person's look, or until somebody asks that it lands.
+REVIEW = "review"
+UNLANDED = "unlanded"
 
 
 class NoSuchItem(LookupError):
@@ -62,21 +66,62 @@ def approve(queue: Queue, item_id: str) -> Entry:
 
     def decide(entry: Entry) -> Record:
         last = _require_waiting(queue, entry)
-        if last.outcome != "review":
+        if last.outcome not in {REVIEW, UNLANDED}:
             raise Refused(f"{item_id} waits for an answer, not for review; see `parallel-loop show {item_id}`")
-        return Record(
-            kind="landing",
-            at=queue.now(),
-            agent=last.agent,
-            outcome="done",
-            started_at=last.started_at,
-            seconds=last.seconds,
-            branch=last.branch,
-            commit=last.commit,
-            log=last.log,
-        )
+        return _handed_over(queue, last)
 
     return _append(queue, item_id, decide)
+
+
+def reject(queue: Queue, item_id: str, reason: str) -> Entry:
+    """Send an item that waits for review, or was left on its branch, back to work, with `reason` in its prompt."""
+
+    def decide(entry: Entry) -> Record:
+        if _require_waiting(queue, entry).outcome not in {REVIEW, UNLANDED}:
+            raise Refused(f"{item_id} waits for an answer, not for review; `parallel-loop answer {item_id} TEXT`")
+        return Record(kind="answered", at=queue.now(), text=reason)
+
+    return _append(queue, item_id, decide)
+
+
+def land(queue: Queue, item_ids: Iterable[str]) -> None:
+    """Let items land that were left on their branches; those that wait for landing already are left alone.
+
+    Nothing is changed when it cannot be done to one of them. Raises Refused, NoSuchItem.
+    """
+    item_ids = tuple(item_ids)
+    for item_id in item_ids:
+        _landing(queue, _read(queue, item_id))
+    for item_id in item_ids:
+        _append(queue, item_id, lambda entry: _landing(queue, entry))
+
+
+def _landing(queue: Queue, entry: Entry) -> Record | None:
+    item_id, last = entry.item.id, entry.last
+    if last is not None and last.kind == "landing":
+        return None
+    if last is None or last.kind != "waiting":
+        raise Refused(f"{item_id} is {queue.state(entry)}; only what was left on its branch can be landed")
+    if last.outcome == REVIEW:
+        raise Refused(f"{item_id} waits for review; `parallel-loop approve {item_id}` lets it land")
+    if last.outcome != UNLANDED:
+        raise Refused(f"{item_id} waits for an answer; `parallel-loop answer {item_id} TEXT`")
+    return _handed_over(queue, last)
+
+
+def _handed_over(queue: Queue, held: Record) -> Record:
+    """The record by which what was held goes to the lander."""
+    return Record(
+        kind="landing",
+        at=queue.now(),
+        agent=held.agent,
+        outcome="done",
+        started_at=held.started_at,
+        seconds=held.seconds,
+        branch=held.branch,
+        commit=held.commit,
+        log=held.log,
+    )
 
 
 def _require_waiting(queue: Queue, entry: Entry) -> Record:
@@ -85,10 +130,16 @@ def _require_waiting(queue: Queue, entry: Entry) -> Record:
     return entry.last
 
 
-def _append(queue: Queue, item_id: str, decide: Callable[[Entry], Record]) -> Entry:
+def _append(queue: Queue, item_id: str, decide: Callable[[Entry], Record | None]) -> Entry:
     while True:
-        entry = queue.entry(item_id)
-        if entry is None:
-            raise NoSuchItem(item_id)
-        if queue.append(entry, decide(entry)):
+        entry = _read(queue, item_id)
+        record = decide(entry)
+        if record is None or queue.append(entry, record):
             return entry
+
+
+def _read(queue: Queue, item_id: str) -> Entry:
+    entry = queue.entry(item_id)
+    if entry is None:
+        raise NoSuchItem(item_id)
+    return entry

@@ -155,11 +155,13 @@ def test_nothing_changed_is_done_with_nothing_to_land(shop: Workshop) -> None:
     assert record.why == "nothing to land: the program changed nothing"
 
 
-@pytest.mark.parametrize(("land", "kind", "outcome"), [("review", "waiting", "review"), ("never", "done", "done")])
+@pytest.mark.parametrize(
+    ("land", "kind", "outcome"), [("review", "waiting", "review"), ("never", "waiting", "unlanded")]
+)
 def test_what_does_not_land_by_itself_stays_on_its_branch(tmp_path: Path, land: str, kind: str, outcome: str) -> None:
     shop = make_workshop(tmp_path / "repo", f"land: {land}\n")
     record = shop.work("one", "echo 1 > a")
-    assert (record.kind, record.outcome, record.branch) == (kind, outcome, BRANCH)
+    assert (record.kind, record.outcome, record.branch) == ("waiting", outcome, BRANCH)
     assert files(shop, BRANCH) == {"a"}
 
 

@@ -26,7 +26,7 @@ FAILURES = {"stopped": "interrupted", "timed-out": "timed-out", "not-started": "
 SUCCESSES: dict[Landing, tuple[str, str, bool]] = {
     "auto": ("landing", "done", True),
     "review": ("waiting", "review", True),
-    "never": ("done", "done", True),
+    "never": ("waiting", "unlanded", True),
 }
 
 
@@ -114,8 +114,9 @@ def test_reasons_name_what_a_person_needs() -> None:
     review, never = (judge(committed, entry(), POLICY, land) for land in ("review", "never"))
     assert review is not None
     assert never is not None
-    assert review.why == "wants a look before it lands: git diff parallel-loop/landed...the/branch"
-    assert never.why == "left on its branch the/branch, as configured (land: never)"
+    for command in ("diff one`", "approve one`", "reject one REASON`"):
+        assert f"`parallel-loop {command}" in (review.why or "")
+    assert never.why == "left on its branch the/branch, as configured; `parallel-loop land one` lands it"
     full = judge(replace(BASE, error="No space left on device", shortage=True), entry(), POLICY, "auto")
     assert full is not None
     assert "No space left on device" in (full.why or "")

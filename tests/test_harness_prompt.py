@@ -56,8 +56,19 @@ def test_an_answer_comes_with_its_question_and_the_work_so_far() -> None:
 def test_a_review_that_was_answered_is_no_question() -> None:
     review = record("waiting", outcome="review", why="wants a look", branch="b/1")
     told = prompt(CLAIM, review, record("answered", text="rename it"), CLAIM)
-    assert "A person answered: rename it" in told
+    assert "The work on the branch b/1 was looked at, and did not land.\nA person answered: rename it" in told
     assert "asked" not in told
+
+
+def test_each_rejection_names_the_branch_that_it_is_about() -> None:
+    records = [CLAIM]
+    for number in (1, 2):
+        records += [record("waiting", outcome="review", why="wants a look", branch=f"b/{number}"), CLAIM]
+        records.insert(-1, record("answered", text=f"reason {number}"))
+    told = prompt(*records)
+    for number in (1, 2):
+        said = f"The work on the branch b/{number} was looked at, and did not land.\nA person answered: reason {number}"
+        assert said in told
 
 
 def test_an_interruption_is_told_only_when_it_left_work() -> None:

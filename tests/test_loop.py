@@ -16,10 +16,11 @@ import psutil
 import pytest
 
 from parallel_loop import loop
+from parallel_loop.coordinator.alone import LoopOrders
 from parallel_loop.coordinator.control import Wanted, read_wanted, request, write_wanted
 from parallel_loop.coordinator.lock import read_holder
 from parallel_loop.harness.project import Project
-from parallel_loop.loop import LoopOrders, _heal_what_is_overlooked
+from parallel_loop.loop import _heal_what_is_overlooked
 from parallel_loop.queue.healing import heal
 from parallel_loop.queue.imports import write_import
 from parallel_loop.queue.markers import Owner

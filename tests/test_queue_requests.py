@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from parallel_loop.queue.requests import NoSuchItem, Refused, answer, approve, cancel, retry
+from parallel_loop.queue.requests import NoSuchItem, Refused, answer, approve, cancel, land, reject, retry
 from parallel_loop.queue.store import Queue
 from support.queues import Clock, add, drain, end, make_queue, make_taker, states
 
@@ -82,3 +82,32 @@ def test_a_failed_item_can_be_dismissed_and_asked_for_again(queue, taker) -> Non
     assert states(queue) == {"a": "cancelled"}
     retry(queue, "a")
     assert drain(queue, taker) == ["a"]
+
+
+def test_what_was_left_on_its_branch_lands_or_goes_back_to_work_when_a_person_says_so(queue, taker) -> None:
+    for name in ("lands", "approved", "rejected"):
+        add(queue, name)
+        end(queue, taker, taker.take(), "waiting", outcome="unlanded", branch="b", commit="c")
+    land(queue, ["lands"])
+    land(queue, ["lands"])  # a second time changes nothing
+    approve(queue, "approved")
+    reject(queue, "rejected", "not like this")
+    assert states(queue) == {"lands": "landing", "approved": "landing", "rejected": "ready"}
+    assert [record.kind for record in queue.entry("lands").records] == ["claimed", "waiting", "landing"]
+    assert (queue.entry("lands").last.branch, queue.entry("lands").last.commit) == ("b", "c")
+
+
+def test_landing_several_is_refused_as_a_whole(queue, taker) -> None:
+    outcomes = {"left": "unlanded", "looked-at": "review", "asking": "asked"}
+    for name, outcome in outcomes.items():
+        add(queue, name)
+        end(queue, taker, taker.take(), "waiting", outcome=outcome, branch="b", commit="c")
+    add(queue, "new")
+    for refused, said in (("looked-at", "approve"), ("asking", "answer"), ("new", "ready")):
+        with pytest.raises(Refused, match=said):
+            land(queue, ["left", refused])
+    with pytest.raises(NoSuchItem):
+        land(queue, ["left", "nobody"])
+    with pytest.raises(Refused, match="answer asking"):
+        reject(queue, "asking", "no")
+    assert states(queue) == {"left": "waiting", "looked-at": "waiting", "asking": "waiting", "new": "ready"}

@@ -15,22 +15,21 @@ have no compare-and-swap and leave processes behind.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
-import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from .environment import LOCAL_VARIABLES, OWN_CALLS, Identity
+from .environment import LOCAL_VARIABLES, OWN_CALLS, Identity, scrub
 from .errors import GitError, GitMissing, GitTooOld
 from .locks import hold
+from .watchdog import Leash, Watchdog
 
 __all__ = ["Git", "GitError", "GitMissing", "GitTooOld", "Identity", "Result", "require_git"]
 
@@ -52,7 +51,6 @@ _LOOKS = re.compile(
     r"|worktree list|write-tree)\b"
 )
 _LONG_SECONDS = 1.0
-_ENDING_SECONDS = 2  # git removes its lock files when it is asked to end; SIGKILL leaves them behind
 
 _CONFIGURATION = (
     "core.hooksPath=/dev/null",
@@ -121,15 +119,16 @@ class Git:
         stdin: bytes | None = None,
         timeout_seconds: float = 600,
         env: dict[str, str] | None = None,
+        leash: Leash | None = None,
     ) -> Result:
         """Run `git argv…`; raises GitError unless its exit code is one of `ok`.
 
         A command that met another's lock is tried again a few times within half a second. A command that takes longer
-        than `timeout_seconds` is ended and is a GitError with exit code -15.
+        than `timeout_seconds`, or at whose `leash` another thread pulls, is ended and is a GitError with exit code -15.
         """
         pauses = iter(_PAUSES_SECONDS)
         while True:
-            result = self._once(argv, stdin, timeout_seconds, self._variables | (env or {}))
+            result = self._once(argv, stdin, Watchdog(timeout_seconds, leash), self._variables | (env or {}))
             if result.returncode in ok:
                 return result
             pause_seconds = next(pauses, None) if _TRANSIENT.search(result.stderr) else None
@@ -141,11 +140,15 @@ class Git:
         """Standard output of `git argv…` without surrounding white space; raises GitError."""
         return self.run(*argv).text
 
-    def _once(self, argv: Sequence[str], stdin: bytes | None, timeout_seconds: float, env: dict[str, str]) -> Result:
+    def become(self, *argv: str) -> NoReturn:
+        """Go on as `git argv…` in place of this process, on its terminal: with the user's pager and colours."""
+        os.execvpe("git", [*self._prefix, *argv], scrub(os.environ))  # noqa: S606 (no shell is what is meant)
+
+    def _once(self, argv: Sequence[str], stdin: bytes | None, watchdog: Watchdog, env: dict[str, str]) -> Result:
         try:
             with self._leased() as descriptors:
                 start = time.monotonic()
-                result = _execute([*self._prefix, *argv], env, stdin, timeout_seconds, descriptors)
+                result = _execute([*self._prefix, *argv], env, stdin, watchdog, descriptors)
             seconds = time.monotonic() - start
             command = " ".join(argv)
             level = _LOOK if _LOOKS.match(command) and seconds < _LONG_SECONDS else logging.DEBUG
@@ -173,7 +176,7 @@ def require_git() -> None:
 
 
 def _execute(
-    argv: list[str], env: dict[str, str], stdin: bytes | None, timeout_seconds: float, inherit: tuple[int, ...]
+    argv: list[str], env: dict[str, str], stdin: bytes | None, watchdog: Watchdog, inherit: tuple[int, ...]
 ) -> Result:
     from shutil import which
 
@@ -184,7 +187,7 @@ def _execute(
     unwanted = [name for name in LOCAL_VARIABLES if name in os.environ]
     if unwanted:  # GitPython can add variables but not take them away
         argv = ["env", *(f"--unset={name}" for name in unwanted), *argv]
-    with _Watchdog(timeout_seconds) as watchdog:
+    with watchdog:
         running = git.Git("/").execute(
             argv,
             istream=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -195,44 +198,9 @@ def _execute(
         )
         process = running.proc  # `running` must live on: it ends the process when it is dropped
         assert process is not None
-        watchdog.session = process.pid
+        watchdog.watch(process.pid)
         with process:
             out, err = process.communicate(stdin)
     if watchdog.has_bitten:
-        err += f"\nended after {timeout_seconds:g} s".encode()
+        err += f"\nended after {watchdog.seconds:g} s".encode()
     return Result(process.returncode, out, err.decode("utf-8", "replace").strip())
-
-
-class _Watchdog:
-    """Ends the whole session of a command that takes longer than its time: a filter or helper may hang, not git.
-
-    A timer, because `communicate(timeout=…)` polls for the exit and so doubles the cost of every quick command. It is
-    started before the command is: where no thread is to be had, nothing was done. Raises BlockingIOError then.
-    """
-
-    def __init__(self, timeout_seconds: float) -> None:
-        self.session: int | None = None
-        self.has_bitten = False
-        self._done = threading.Event()
-        self._timer = threading.Timer(timeout_seconds, self._bite)
-        self._timer.daemon = True
-
-    def __enter__(self) -> _Watchdog:
-        try:
-            self._timer.start()
-        except RuntimeError as error:
-            raise BlockingIOError(errno.EAGAIN, str(error)) from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._timer.cancel()
-
-    def _bite(self) -> None:
-        if self.session is None:
-            return
-        self.has_bitten = True
-        with suppress(ProcessLookupError):
-            os.killpg(self.session, signal.SIGTERM)
-            if not self._done.wait(_ENDING_SECONDS):
-                os.killpg(self.session, signal.SIGKILL)

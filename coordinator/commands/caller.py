@@ -99,8 +99,13 @@ def waits_for(entry: Entry, is_done: Callable[[str], bool], read: Callable[[str]
     for name in entry.item.after:
         if not is_done(name):
             other = read(name)
-            last = None if other is None or other.last is None else other.last.kind
-            names.append(f"{name}, which is {last}" if last in {"failed", "cancelled"} else name)
+            last = None if other is None else other.last
+            if last is not None and last.kind in {"failed", "cancelled"}:
+                names.append(f"{name}, which is {last.kind}")
+            elif last is not None and last.outcome == "unlanded":
+                names.append(f"{name}, which has not landed")
+            else:
+                names.append(name)
     return names
 
 

@@ -6,7 +6,6 @@ import click
 
 from ...harness.configuration.schema import Invalid
 from ...queue import requests
-from ...queue.requests import Refused
 from ..errors import WrongUsage
 from .caller import Caller, find_entry
 from .fields import check_text
@@ -72,7 +71,7 @@ def approve(caller: Caller, item_id: str) -> None:
 
     \b
     Example:
-      parallel-loop show fix-login
+      parallel-loop diff fix-login
       parallel-loop approve fix-login
     """
     project = caller.project()
@@ -88,15 +87,15 @@ def approve(caller: Caller, item_id: str) -> None:
 def reject(caller: Caller, item_id: str, reason: tuple[str, ...]) -> None:
     """Send an item that waits for review back for another attempt, with REASON added to its prompt.
 
+    The branch of the work that was rejected is kept, and the next attempt is told its name.
+
     \b
     Example:
       parallel-loop reject fix-login 'The form must keep what was typed'
     """
     project = caller.project()
-    last = find_entry(project, item_id).last
-    if last is not None and last.kind == "waiting" and last.outcome != "review":
-        raise Refused(f"{item_id} waits for an answer, not for review; `parallel-loop answer {item_id} TEXT`")
-    requests.answer(project.queue, item_id, joined(reason, "REASON"))
+    find_entry(project, item_id)
+    requests.reject(project.queue, item_id, joined(reason, "REASON"))
     click.echo(f"{item_id} goes back to work with that reason")
 
 
