@@ -74,10 +74,10 @@ def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drai
             with _patience():
                 if drain:
                     survey.refresh()
-                    if survey.is_drained():
-                        return False
-                    if _is_stuck(project, paused_work):
-                        return True
+                    stuck = False if survey.is_drained() else _is_stuck(project, paused_work) or None
+                    if stuck is not None:
+                        lander.settle()
+                        return stuck
                 held = paused_work.is_there or worker.is_held
                 heal_at = worked_at + (_HEAL_WHILE_HELD_SECONDS if held else _HEAL_SECONDS)
                 if time.monotonic() >= heal_at:
@@ -86,6 +86,7 @@ def _loop(project: Project, target: str, orders: Orders, survey: Survey, *, drai
                         _heal_what_is_overlooked(project, survey)
             worker.wait(watch, min(lander.seconds_until_look, max(0.0, heal_at - time.monotonic())))
         lander.land_all()
+        lander.settle()
         return False
     finally:
         watch.close()

@@ -28,6 +28,7 @@ from .snapshot import (
     CoordinatorStatus,
     QueueCounts,
     RecentItem,
+    RemoteStatus,
     Snapshot,
     TargetStatus,
     Totals,
@@ -190,7 +191,13 @@ def _conflicts(project: Project, survey: Survey) -> Iterator[Conflict]:
 def _target_status(report: TargetReport | None) -> TargetStatus:
     if report is None:
         return TargetStatus()
-    return TargetStatus(name=report.name, landed=report.landed, blocked=report.blocked)
+    remote = report.remote
+    return TargetStatus(
+        name=report.name,
+        landed=report.landed,
+        blocked=report.blocked,
+        remote=None if remote is None else RemoteStatus(remote.name, remote.pushed, remote.blocked),
+    )
 
 
 def _totals(survey: Survey, counts: dict[State, int]) -> Totals:

@@ -68,6 +68,8 @@ def _want_of_room(agents: Iterable[AgentStatus], lack: Lack | None) -> Iterator[
 def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> Iterator[Attention]:
     if target is not None and target.blocked:
         yield Attention(item=None, why=f"{target.name} does not follow: {target.blocked}", next=target.next)
+    if target is not None and target.remote is not None and target.remote.blocked:
+        yield Attention(item=None, why=f"{target.remote.blocked}; landing goes on here", next=target.remote.next)
     for agent in agents:
         if agent.health == "failing":
             yield Attention(

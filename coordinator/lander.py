@@ -106,6 +106,8 @@ class Lander:
     def run(self) -> None:
         """Land what comes until the orders say to finish."""
         with contextlib.closing(BellWatch(self._project.queue.bell)) as watch:
+            if self._project.config.remote is not None:  # what others pushed comes before what waits here
+                self.look_at_target()
             while not self._orders.finishing:
                 landed = self.land_next()
                 if not landed and self._keeper.is_due():
@@ -119,8 +121,17 @@ class Lander:
                     seconds = min(seconds, max(self._forecaster.seconds_until_due, self._room.least_wait_seconds))
                     seconds = min(seconds, self._room.longest_wait_seconds)
                     self._orders.wait_for_ring(watch, seconds)
+        self.settle()
         if not self._orders.stopping:
             self._housekeeper.tidy()
+
+    def settle(self) -> None:
+        """Push what landed, before this process ends."""
+        self._keeper.settle(self._wait_beating, lambda: self._orders.stopping)
+
+    def _wait_beating(self, seconds: float) -> None:
+        self._heart.beat()
+        self._orders.wait(seconds)
 
     def land_all(self) -> None:
         """Land everything that waits now, and let the target follow."""
@@ -136,6 +147,7 @@ class Lander:
         while not self._orders.finishing and self.land_next():
             self._orders.wait(0)  # hear them
         self.look_at_target()
+        self.settle()
 
     def land_next(self) -> bool:
         """Land, or send back, the branch that has waited longest; False when none waits, or there is no room for it."""
@@ -297,6 +309,7 @@ class Lander:
 
     def close(self) -> None:
         """Give the landing worktree and the lock up."""
+        self._keeper.close()
         os.close(self._lock)
 
 

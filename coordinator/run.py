@@ -19,6 +19,7 @@ from .coordinator import Coordinator, Display
 from .drawing.lines import EventTail, describe_event
 from .machine import Machine
 from .notify import Notifier
+from .remote_start import fetch_first, require_remote
 from .snapshot import Snapshot
 
 _OURS = LANDING_BRANCH.partition("/")[0]
@@ -80,6 +81,8 @@ def find_target(project: Project) -> str:
         raise ConfigError(source, None, "", problem)
     if repository.branch_tip(target) is None:
         raise ConfigError(source, None, "target", f"there is no branch {target!r}; create it or name another")
+    if project.config.remote is not None:
+        require_remote(project.config, repository)
     project.state.create()
     # Also where there is a queue: it may have been moved to another file system.
     probe.require(project.state.root, project.state.agents, durable=True)
@@ -116,6 +119,10 @@ def run_command(project: Project, wishes: Wishes, notifier: Notifier) -> int:
     target = find_target(project)
     for notice in notices(project):
         sys.stderr.write(f"parallel-loop: {notice}\n")
+    if project.config.remote is not None:
+        problem = fetch_first(project, project.config.remote, target)
+        if problem is not None:
+            sys.stderr.write(f"parallel-loop: {problem}\n")
     lines = Lines(project.state.events, sys.stderr if wishes.as_json else sys.stdout, project.state.coordinator_log)
     if wishes.debug:
         from .debug import run_debugging

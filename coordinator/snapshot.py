@@ -85,12 +85,21 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[str, ...] = ()  # what a log says about it
 
 
+class RemoteStatus(msgspec.Struct, frozen=True):
+    """The remote that gets what landed: the commit that its branch has of ours, and what keeps it from getting more."""
+
+    name: str
+    pushed: str | None = None
+    blocked: str | None = None
+
+
 class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The user's branch, and what keeps it from following the landing branch, if anything does."""
 
     name: str | None = None
     landed: str | None = None
     blocked: str | None = None
+    remote: RemoteStatus | None = None  # where one is configured
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,27 +1,37 @@
 """Keeps the target with the landing branch: it follows, and what the user commits there is merged in first.
 
 Guarantees: the user's commits reach the landing branch only after the checks passed on the merged result; what cannot
-go on is reported with the one command that frees it, and landing goes on meanwhile.
+go on is reported with the one command that frees it, and landing goes on meanwhile. The same for its remote
+(remote_keeper.py), which is talked to in between and never waited for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import time
+from collections.abc import Callable
+
+import msgspec
 
 from ..harness.project import Project
 from ..worktrees.errors import GitError
-from ..worktrees.landing import LANDING_BRANCH, Conflict, LandingBranch
+from ..worktrees.landing import LANDING_BRANCH, LandingBranch
 from ..worktrees.locks import LockTimeout
 from ..worktrees.recycle import RecycleFailed
+from ..worktrees.remote import RemoteBranch
 from ..worktrees.repository import Repository
 from ..worktrees.target import Blocked, Diverged, Followed, follow
 from .checking import Checker
-from .target_report import TargetReport, write_target
+from .incoming import Incoming, Source
+from .remote_keeper import RemoteKeeper
+from .target_report import TargetReport, read_target, write_target
 
 _LEFT_LOCK = re.compile(r"Unable to create '(.+\.lock)': File exists")
 _LOOK_SECONDS = 3.0  # how soon the user's own commits on the target are noticed
+_SETTLE_SECONDS = 60.0  # of waiting for the remote when the process ends
+_REMOTE_LOOK_SECONDS = 0.1
 _TRUST_SECONDS = 60.0  # for so long, branches that nobody touched need no git to be looked at
 
 
@@ -32,11 +42,15 @@ class TargetKeeper:
         self, project: Project, target: str, repository: Repository, branch: LandingBranch, checker: Checker
     ) -> None:
         self._project, self._target = project, target
-        self._repository, self._branch, self._checker = repository, branch, checker
-        self._rejection: tuple[str, Blocked] | None = None
+        self._repository, self._branch = repository, branch
+        self._incoming = Incoming(project, branch, checker)
+        self._remote: RemoteKeeper | None = None
+        if project.config.remote is not None:
+            remote = RemoteBranch(repository, project.config.remote, target)
+            self._remote = RemoteKeeper(project, remote, repository, branch, self._incoming)
         self._obstacle: Blocked | None = None  # a lock file
         self._obstruction: Blocked | None = None
-        self._next_look = 0.0
+        self._next_look = self._looked = 0.0
         self._settled: tuple[object, ...] | None = None  # the trace of the branches when all was as it should be
         self._settled_until = 0.0
 
@@ -61,11 +75,18 @@ class TargetKeeper:
     @property
     def seconds_until_due(self) -> float:
         """For how long `is_due` need not be asked."""
-        return max(0.0, self._next_look - time.monotonic())
+        seconds = max(0.0, self._next_look - time.monotonic())
+        return seconds if self._remote is None else min(seconds, self._seconds_until_remote(self._remote))
+
+    def _seconds_until_remote(self, remote: RemoteKeeper) -> float:
+        """For how long the remote needs no look; not again at once, also when the last look failed half-way."""
+        return max(0.0, remote.seconds_until_due, self._looked + _REMOTE_LOOK_SECONDS - time.monotonic())
 
     def is_due(self) -> bool:
         """Whether the last look was long enough ago, and something may have changed since: git is not free."""
         now = time.monotonic()
+        if self._remote is not None and self._seconds_until_remote(self._remote) <= 0:
+            return True
         if now < self._next_look:
             return False
         if self._settled is None or now >= self._settled_until or self._trace() != self._settled:
@@ -78,13 +99,21 @@ class TargetKeeper:
 
     def look(self) -> None:
         """Let the target follow, after merging in what the user committed there, and report how it stands."""
-        self._next_look = time.monotonic() + _LOOK_SECONDS
+        self._looked = time.monotonic()
+        self._next_look = self._looked + _LOOK_SECONDS
         self._settled, self._settled_until = None, time.monotonic() + _TRUST_SECONDS
         before = self._trace()
         try:
-            result = self.branch_checked_out() or self._obstacle or self._follow()
+            if self._remote is not None:
+                self._remote.hear()
+            obstacle = self.branch_checked_out() or self._obstacle
+            if obstacle is None and self._remote is not None:
+                self._remote.take_in()
+            result = obstacle or self._follow()
             if isinstance(result, Diverged):
                 result = self._merge(result.target_tip) or self._follow()
+            if self._remote is not None:
+                self._remote.give_out()
         except (GitError, LockTimeout, RecycleFailed) as error:
             where = shlex.quote(str(self._repository.root))
             result = Blocked(f"git could not do it: {error}", f"git -C {where} status")
@@ -109,34 +138,42 @@ class TargetKeeper:
 
     def _merge(self, tip: str) -> Blocked | None:
         """Bring the user's new commits onto the landing branch; Blocked when they cannot be, checked as merged."""
-        if self._rejection is not None and self._rejection[0] == tip:
-            return self._rejection[1]
-        candidate = self._branch.merge(tip, f"Merge {self._target}")
-        if isinstance(candidate, Conflict):
-            return self._blocked(tip, candidate.describe())
-        name = f"{self._target.replace('/', '-')}-{tip[:12]}"
-        verdict = self._checker.check_twice(candidate.commit, candidate.tree, name)
-        if verdict.passed and self._branch.advance(candidate):
-            self._project.state.record_event("target-merged", commit=candidate.commit, target=self._target)
-            return None
-        self._branch.abandon(candidate)
-        if verdict.failed is None:
-            return None
-        blocked = self._blocked(tip, verdict.failed)
-        self._rejection = (tip, blocked)  # checks may take long: not again every few seconds
-        return blocked
-
-    def _blocked(self, tip: str, problem: str) -> Blocked:
         where, target = shlex.quote(str(self._repository.root)), shlex.quote(self._target)
-        why = f"your commit {tip[:12]} on {self._target} does not go together with what landed: {problem}"
-        return Blocked(why, f"cd {where} && git switch {target} && git merge parallel-loop/landed")
+        remedy = f"cd {where} && git switch {target} && git merge {LANDING_BRANCH}"
+        return self._incoming.merge(Source(self._target, "your commit", remedy), tip)
 
     def _report(self, result: Followed | Blocked) -> None:
         blocked = result if isinstance(result, Blocked) else None
         report = TargetReport(
-            self._target, self._branch.tip(), blocked.why if blocked else None, blocked.remedy if blocked else None
+            self._target,
+            self._branch.tip(),
+            blocked.why if blocked else None,
+            blocked.remedy if blocked else None,
+            self._remote.report if self._remote is not None else None,
         )
-        if write_target(self._project.state.root, report):
+        before = read_target(self._project.state.root)
+        if report == before:
+            return
+        write_target(self._project.state.root, report)
+        if before is None or msgspec.structs.replace(before, remote=report.remote) != report:
             event = "target-blocked" if report.blocked else "target-followed"
             self._project.state.record_event(event, why=report.blocked, commit=report.landed, target=report.name)
-            self._project.queue.bell.ring()
+        self._project.queue.bell.ring()
+
+    # --- the remote -----------------------------------------------------------------------------------
+
+    def settle(self, wait: Callable[[float], None], is_stopping: Callable[[], bool]) -> None:
+        """Push what landed before this process ends, as far as a minute of waiting for the remote allows."""
+        waited = 0.0
+        with contextlib.suppress(GitError):  # the next lander sees what is left to push
+            while self._remote is not None and self._remote.is_unsettled and waited < _SETTLE_SECONDS:
+                if is_stopping():
+                    break
+                wait(_REMOTE_LOOK_SECONDS)
+                waited += _REMOTE_LOOK_SECONDS
+                self.look()
+
+    def close(self) -> None:
+        """End what is under way with the remote."""
+        if self._remote is not None:
+            self._remote.close()

@@ -12,6 +12,15 @@ LANDER = "landing"  # the lander's name among the agents' directories and worktr
 _FILE = "target.json"
 
 
+class RemoteReport(msgspec.Struct, frozen=True):
+    """How the target's remote stands: the commit of ours that it has, and what keeps it from getting more."""
+
+    name: str
+    pushed: str | None = None
+    blocked: str | None = None
+    next: str | None = None
+
+
 class TargetReport(msgspec.Struct, frozen=True):
     """How the target stands: what keeps it from following the landing branch, and what to do about it."""
 
@@ -19,6 +28,7 @@ class TargetReport(msgspec.Struct, frozen=True):
     landed: str
     blocked: str | None = None
     next: str | None = None
+    remote: RemoteReport | None = None
 
 
 def read_target(state_root: Path) -> TargetReport | None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from .branches import unless_exists
 from .environment import Identity
 from .errors import GitError
+from .git import Git
 from .joining import Conflict, Joined, Joiner, Style
 from .recycle import reset_to
 from .repository import Repository, resolve
@@ -37,6 +38,20 @@ _LANDED = "refs/parallel-loop/landed"
 def landed_ref(item_id: str, attempt: int) -> str:
     """The ref that holds the commit with which an attempt landed, from that step until it is recorded."""
     return f"{_LANDED}/{item_id}/{attempt}"
+
+
+def begin(git: Git, commit: str) -> str:
+    """The landing branch's tip; it is created at `commit` when there is no such branch."""
+    tip = resolve(git, _REF)
+    if tip is not None:
+        return tip
+    try:
+        git.run("update-ref", "-m", "parallel-loop: begin", _REF, commit, "0" * len(commit))
+    except GitError:
+        tip = resolve(git, _REF)  # another process created it at the same moment
+        if tip is None:
+            raise
+    return tip or commit
 
 
 class Superseded(Exception):
@@ -93,16 +108,7 @@ class LandingBranch:
 
     def ensure(self, target_tip: str) -> str:
         """The branch's tip; it is created at `target_tip` when it does not exist."""
-        tip = resolve(self._git, _REF)
-        if tip is not None:
-            return tip
-        try:
-            self._git.run("update-ref", "-m", "parallel-loop: begin", _REF, target_tip, "0" * len(target_tip))
-        except GitError:
-            tip = resolve(self._git, _REF)  # another process created it at the same moment
-            if tip is None:
-                raise
-        return tip or target_tip
+        return begin(self._git, target_tip)
 
     def tip(self) -> str:
         """The commit the branch is at; raises GitError when it does not exist."""

@@ -12,6 +12,7 @@ from ...harness.pausing.pause_file import PauseFile, what, why
 from ...harness.project import Project
 from ...worktrees.operations import operation_in_progress
 from ...worktrees.repository import EmptyRepository, Repository
+from ..remote_start import require_remote
 from .findings import Finding, fail, failed_with, ok, warn
 
 # A killed git leaves these behind, and then every git command that needs them fails.
@@ -44,6 +45,17 @@ def check_target(config: Config, repository: Repository) -> Finding:
     if repository.branch_tip(target) is None:
         return fail("target", f"there is no branch {target!r}", f"create it, or name another in {config.source}")
     return ok("target", target)
+
+
+def check_remote(config: Config, repository: Repository) -> Iterator[Finding]:
+    """Look whether the remote is one of the repository's; nobody is asked over the network."""
+    if config.remote is None:
+        return
+    try:
+        require_remote(config, repository)
+        yield ok("remote", config.remote)
+    except ConfigError as error:
+        yield failed_with("remote", error)
 
 
 def check_configuration(config: Config) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from .check_project import (
     check_configuration,
     check_pauses,
     check_programs,
+    check_remote,
     check_repository,
     check_room,
     check_target,
@@ -92,6 +93,7 @@ def examine(start: Path) -> Iterator[Finding]:
         yield failed_with("configuration", error)
     project = Project(repository.root, config, StateDirectory(repository.root / DIRECTORY))
     yield check_target(config, repository)
+    yield from check_remote(config, repository)
     yield from check_programs(project)
     yield from check_pauses(project)
     yield from check_file_system(project.state.root if project.state.root.is_dir() else project.root)

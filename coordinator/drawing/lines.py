@@ -69,8 +69,12 @@ def _with(words: str, key: str) -> Callable[[Event], str]:
 
 
 def _followed(event: Event) -> str:
+    return f"{event.get('target') or 'the target'} follows" + _at_commit(event)
+
+
+def _at_commit(event: Event) -> str:
     commit = event.get("commit")
-    return f"{event.get('target') or 'the target'} follows" + (f", now at {str(commit)[:7]}" if commit else "")
+    return f", now at {str(commit)[:7]}" if commit else ""
 
 
 def _blocked(event: Event) -> str:
@@ -115,6 +119,8 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "target-followed": _followed,
     "target-merged": lambda event: f"new commits on {event.get('target') or 'the target'} were merged in",
     "target-blocked": _blocked,
+    "pushed": lambda event: f"pushed to {event.get('remote')}" + _at_commit(event),
+    "push-blocked": _said("what landed cannot be pushed"),
     "running": _with("coordinator running, pid", "pid"),
     "paused": _said("paused: no more items are taken"),
     "resumed": _said("resumed"),

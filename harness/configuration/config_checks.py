@@ -14,12 +14,19 @@ from .wording import nearest, shown
 # What git refuses in a branch name, and what an option or a full reference would look like.
 _NO_BRANCH = re.compile(r"[\s\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(/|$)|^@$|^refs/")
 
+_REMOTE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_./-]*[A-Za-z0-9_-])?(?<!\.lock)")
+
 
 def check(config: Config, root: Path) -> None:
     """Raise Invalid for the first thing that cannot work together; `root` is the repository."""
     _check_programs(config)
     _check_times(config)
     _check_target(config.target)
+    if config.remote is not None and not _REMOTE.fullmatch(config.remote):
+        problem = (
+            f"{shown(config.remote)} is not the name of a remote; write one that `git remote` lists, such as origin"
+        )
+        raise Invalid(("remote",), problem)
     _check_worktrees(config.worktrees, root)
     for key, paths in (("copy", config.setup.copy), ("link", config.setup.link)):
         for index, path in enumerate(paths):

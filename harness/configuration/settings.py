@@ -126,6 +126,7 @@ class Config(Struct, frozen=True):
     agents: Annotated[int, read.whole(1, MAX_AGENTS)] = 3
     program: Annotated[str, read.text] = SHELL
     target: Annotated[str | None, read.text] = None
+    remote: Annotated[str | None, read.text] = None
     land: Annotated[Literal["auto", "review", "never"], read.choice("auto", "review", "never")] = "auto"
     land_as: Annotated[Literal["merge", "squash", "rebase"], read.choice("merge", "squash", "rebase")] = "merge"
     checks: Annotated[tuple[str, ...], read.texts("[make test]")] = ()

@@ -23,6 +23,9 @@ _TEMPLATE = """\
 # Your branch that landed work reaches, by fast-forward and only when nothing of yours is in the way.
 target: {target}
 
+# A remote (`git remote`) whose branch of that name is merged in and gets what landed, never by force. Example:
+#remote: origin
+
 # Commands run on the merged result before it lands, all of which must succeed. Without any, work lands unchecked.
 {checks}
 #check_timeout: 30m
