@@ -101,7 +101,10 @@ def test_what_needs_a_person_is_said_with_the_command_to_run_next(project: Proje
     add(project, "after-cancelled", after=("gone",))
     assert attention(project) == {
         "asks": ("which licence?", "parallel-loop answer asks TEXT"),
-        "looks": ("wants a look; `parallel-loop reject looks REASON` sends it back", "parallel-loop approve looks"),
+        "looks": (
+            "wants a look; `parallel-loop approve looks` lets it land, `parallel-loop reject looks REASON` sends it back",
+            "parallel-loop diff looks",
+        ),
         "fails": ("the program ended with exit code 1", "parallel-loop show fails"),
         "after-failed": ("waits for fails, which is failed", "parallel-loop show fails"),
         "after-cancelled": ("waits for gone, which is cancelled", "parallel-loop retry gone"),

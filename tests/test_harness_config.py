@@ -103,9 +103,9 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("é" * 500_001, "larger than 1,000,000 bytes; a YAML document here must be smaller"),
         ("land: auto\nagnets: 3", "2: agnets: unknown key; did you mean `agents`?"),
         ("retry: {tries: 3}", "1: retry.tries: unknown key; known here: attempts, first, factor, max"),
-        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, salvage, worktrees, on_coordinator_death"),
+        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, remote, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, salvage, worktrees, on_coordinator_death"),
         ("retry:\n  firsts: 3", "2: retry.firsts: unknown key; did you mean `first`?"),
-        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, salvage, worktrees, on_coordinator_death"),
+        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, remote, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, salvage, worktrees, on_coordinator_death"),
         ("parallel_mode: yes", "1: parallel_mode: must be true or false, not 'yes'"),
         ("agents: 0", "1: agents: must be a whole number from 1 to 128, not 0"),
         ("agents: 129", "1: agents: must be a whole number from 1 to 128, not 129"),
@@ -122,6 +122,8 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("target: refs/heads/main", "1: target: 'refs/heads/main' is not the name of a branch; write for example main"),
         ("target: HEAD", "1: target: 'HEAD' is not the name of a branch; write for example main"),
         ("target: parallel-loop/landed", "1: target: 'parallel-loop/landed' belongs to parallel-loop itself; name a branch of your own"),
+        ("remote: --upload-pack=x", "1: remote: '--upload-pack=x' is not the name of a remote; write one that `git remote` lists, such as origin"),
+        ("remote: https://x.invalid/y", "1: remote: 'https://x.invalid/y' is not the name of a remote; write one that `git remote` lists, such as origin"),
         ("land: always", "1: land: must be one of auto, review, never, not 'always'"),
         ("land: [auto]", "1: land: must be one of auto, review, never, not a list"),
         ("checks: make test", "1: checks: must be a list such as [make test], not 'make test'"),
@@ -309,8 +311,8 @@ def test_every_commented_key_of_the_template_can_be_switched_on_by_itself_and_to
     loaded = [load(root, "\n".join([*lines[:n], lines[n].removeprefix("#"), *lines[n + 1 :]])) for n in keys]
     changed = [config for config in loaded if config != Config(target="main")]
     assert (
-        len(changed) == 6
-    )  # checks, setup, programs, roles, `cpu` and salvage are examples; all others show their default
+        len(changed) == 7
+    )  # remote, checks, setup, programs, roles, `cpu` and salvage are examples; all others show their default
     assert Config(target="main", limits=Limits(cpu_cores=1.0)) in changed
     everything = "\n".join(line.removeprefix("#") if n in keys else line for n, line in enumerate(lines))
     shown = read_document(everything, "template")

@@ -181,7 +181,7 @@ def test_the_git_here_will_do():
 
 @pytest.mark.parametrize("ignore", ["", "trap '' TERM; "], ids=["obeys", "ignores SIGTERM"])
 def test_a_command_that_hangs_is_ended_with_all_its_children(tmp_path, monkeypatch, ignore):
-    monkeypatch.setattr("parallel_loop.worktrees.git._ENDING_SECONDS", 0.1)
+    monkeypatch.setattr("parallel_loop.worktrees.watchdog._ENDING_SECONDS", 0.1)
     fake_git(tmp_path / "bin", f"{ignore}sleep 100 & wait; wait")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     with pytest.raises(GitError, match=r"ended after 0\.1 s"):
