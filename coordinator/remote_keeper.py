@@ -10,63 +10,23 @@ When a push is refused because somebody else pushed, theirs is fetched, merged, 
 from __future__ import annotations
 
 import shlex
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..harness.project import Project
 from ..harness.setting_up import LANDER_IDENTITY
-from ..worktrees.errors import GitError, GitMissing
 from ..worktrees.landing import LANDING_BRANCH, LandingBranch
-from ..worktrees.remote import Fetched, Moved, Pushed, RemoteBranch, Rewound, Trouble
+from ..worktrees.remote import Moved, Pushed, RemoteBranch, Rewound, Trouble
 from ..worktrees.repository import Repository
 from ..worktrees.target import Blocked
 from ..worktrees.watchdog import Leash
 from .incoming import Incoming, Source
+from .remote_talk import Answer, Patience, Talk
 from .target_report import RemoteReport
 
 _FETCH_SECONDS = 60.0
-_FIRST_PAUSE_SECONDS = 60.0
-_LONGEST_PAUSE_SECONDS = 1800.0
 _BUSY_SECONDS = 0.25  # how soon it is noticed that the remote has answered
 _MOST_MOVES = 5  # in a row without anything new to fetch: then it is no race
-
-_Answer = Fetched | Rewound | Pushed | Moved | Trouble
-
-
-class _Talk(threading.Thread):
-    """One fetch or push under way."""
-
-    def __init__(self, act: Callable[[Leash], _Answer], *, is_push: bool) -> None:
-        super().__init__(daemon=True, name="remote")
-        self.is_push = is_push
-        self.answer: _Answer | None = None
-        self.leash = Leash()
-        self._act = act
-
-    def run(self) -> None:
-        try:
-            self.answer = self._act(self.leash)
-        except (GitError, GitMissing, OSError) as error:
-            self.answer = Trouble(" ".join(str(error).split()))
-
-
-@dataclass
-class _Patience:
-    """When to try again what failed, and what a person is told meanwhile."""
-
-    blocked: Blocked | None = None
-    until: float = 0.0
-    _failures: int = 0
-
-    def fail(self, blocked: Blocked) -> None:
-        self.blocked = blocked
-        self.until = time.monotonic() + min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**self._failures)
-        self._failures = min(self._failures + 1, 10)
-
-    def succeed(self) -> None:
-        self.blocked, self.until, self._failures = None, 0.0, 0
 
 
 class RemoteKeeper:
@@ -86,9 +46,9 @@ class RemoteKeeper:
         self._source = self._describe_source(shlex.quote(str(repository.root)))
         self._tip = remote.known_tip  # of the remote's branch
         self._is_known = False  # whether it was asked in our life
-        self._talk: _Talk | None = None
+        self._talk: Talk | None = None
         self._next_fetch = 0.0
-        self._fetching, self._pushing = _Patience(), _Patience()
+        self._fetching, self._pushing = Patience(), Patience()
         self._misfit: Blocked | None = None  # what it has does not go together with what landed, or was taken out
         self._moves = 0
         self._told: Blocked | None = None
@@ -149,17 +109,12 @@ class RemoteKeeper:
     def close(self) -> None:
         """End what is under way: it can be begun again."""
         if self._talk is not None:
-            self._talk.leash.pull()
-            self._talk.join()
+            self._talk.end()
             self._talk = None
 
-    def _begin(self, act: Callable[[Leash], _Answer], *, is_push: bool) -> None:
-        talk = _Talk(act, is_push=is_push)
-        try:
-            talk.start()
-        except RuntimeError as error:  # no thread is to be had
-            talk.answer = Trouble(str(error))
-        self._talk = talk
+    def _begin(self, act: Callable[[Leash], Answer], *, is_push: bool) -> None:
+        self._talk = Talk(act, is_push=is_push)
+        self._talk.begin()
 
     def hear(self) -> None:
         """Take note of what the remote answered, if it has."""

@@ -99,10 +99,11 @@ def test_what_needs_a_person_is_said_with_the_command_to_run_next(project: Proje
     append(project.queue, "gone", "cancelled")
     add(project, "after-failed", after=("fails",))
     add(project, "after-cancelled", after=("gone",))
+    approve, reject = "parallel-loop approve", "parallel-loop reject"
     assert attention(project) == {
         "asks": ("which licence?", "parallel-loop answer asks TEXT"),
         "looks": (
-            "wants a look; `parallel-loop approve looks` lets it land, `parallel-loop reject looks REASON` sends it back",
+            f"wants a look; `{approve} looks` lets it land, `{reject} looks REASON` sends it back",
             "parallel-loop diff looks",
         ),
         "fails": ("the program ended with exit code 1", "parallel-loop show fails"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +13,12 @@ import pytest
 
 from parallel_loop.coordinator.aggregate import current_snapshot
 from parallel_loop.coordinator.lander import Lander
+from parallel_loop.coordinator.remote_talk import Answer, Patience, Talk
 from parallel_loop.coordinator.target_report import RemoteReport, read_target
 from parallel_loop.harness.project import Project
+from parallel_loop.worktrees.remote import Trouble
+from parallel_loop.worktrees.target import Blocked
+from parallel_loop.worktrees.watchdog import Leash
 from support.cli import call
 from support.landing import a_lander, hand_over, land, landed_items, replay, scratch, tip
 from support.proc import mentioning
@@ -278,3 +284,28 @@ def test_a_shallow_clone_takes_in_and_gives_out(tmp_path: Path) -> None:
         pass
     assert git(remote, "rev-parse", "main") == tip(project)
     assert git(remote, "show", "main:theirs") == "1"
+
+
+def test_what_goes_wrong_in_the_thread_is_an_answer_and_patience_grows_with_each_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_leash: Leash) -> Answer:
+        raise OSError("no room")
+
+    talk = Talk(fail, is_push=False)
+    talk.begin()
+    talk.join()
+    assert talk.answer == Trouble("no room")
+    monkeypatch.setattr(threading.Thread, "start", lambda _self: (_ for _ in ()).throw(RuntimeError("no thread")))
+    talk = Talk(fail, is_push=True)
+    talk.begin()
+    talk.end()
+    assert talk.answer == Trouble("no thread")
+
+    patience, pauses = Patience(), []
+    for _ in range(7):
+        patience.fail(Blocked("why", "command"))
+        pauses.append(round((patience.until - time.monotonic()) / 60))
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    patience.succeed()
+    assert (patience.blocked, patience.until) == (None, 0.0)
