@@ -34,7 +34,10 @@ _LOST_RACE = re.compile(
     r"failed to update ref|cannot lock ref|failed to lock|incorrect old value|reference already exists"
 )
 _TOLD = re.compile(r"^(?:remote: *|error: *|fatal: *|ssh: *)?(.*\S)")
-_UNTOLD = re.compile(r"^(hint:|To |Everything up-to-date|error: failed to push some refs|remote: *$)")
+_UNTOLD = re.compile(
+    r"^(hint:|To |Everything up-to-date|error: failed to push some refs|remote: *$"
+    r"|Please make sure you have the correct access rights|and the repository exists)"
+)
 _LONGEST = 400
 
 
@@ -142,6 +145,6 @@ class RemoteBranch:
 def _trouble(result: Result, refusal: str = "") -> Trouble:
     """What git and the remote said, without hints and what goes without saying."""
     lines = [line.strip() for line in result.stderr.splitlines() if line.strip() and not _UNTOLD.match(line)]
-    told = [found[1] for line in lines if (found := _TOLD.match(line))]
+    told = [found[1].rstrip(".") for line in lines if (found := _TOLD.match(line))]
     said = "; ".join([*([refusal] if refusal else []), *dict.fromkeys(told)])
     return Trouble(said[:_LONGEST] or f"git ended with exit code {result.returncode} and said nothing")

@@ -120,7 +120,7 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "target-merged": lambda event: f"new commits on {event.get('target') or 'the target'} were merged in",
     "target-blocked": _blocked,
     "pushed": lambda event: f"pushed to {event.get('remote')}" + _at_commit(event),
-    "push-blocked": _said("what landed cannot be pushed"),
+    "push-blocked": _said("not in step with the remote"),
     "running": _with("coordinator running, pid", "pid"),
     "paused": _said("paused: no more items are taken"),
     "resumed": _said("resumed"),
