@@ -14,6 +14,7 @@ import math
 import os
 import select
 import signal
+import weakref
 from types import FrameType
 from typing import Literal
 
@@ -37,6 +38,8 @@ class Orders:
         self.grace_seconds = math.inf  # a program that is stopped has no more than this to end by itself
         self._at_death: AtDeath = "finish"
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for descriptor in (self._wake, self._waker):
+            weakref.finalize(self, os.close, descriptor)
         self._lines: int | None = None
 
     def obey_stream(self, descriptor: int) -> None:

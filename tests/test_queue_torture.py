@@ -78,7 +78,6 @@ def test_every_operation_survives_a_kill_at_every_step_and_a_kill_of_its_recover
 
 # Steps in the source of the queue that no operation takes, and why.
 NOT_KILLED = {
-    "atomic.append_line:open": "nothing in the queue appends lines",
     "atomic.append_line:write": "nothing in the queue appends lines",
     "atomic._make_blank:pwrite": "nothing in the queue appends lines",
     "atomic.replace_or_overwrite:pwrite": "nothing in the queue is written over",
