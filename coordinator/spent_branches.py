@@ -2,7 +2,7 @@
 
 Guarantees: a branch goes only when its item is done and on the target, or cancelled; and then only when its commits or
 its patches are on the target, or a salvage ref holds them from the same step on. Branches of all other items stay, and
-those that a work tree has checked out.
+those of an item one of whose branches a work tree has checked out.
 
 Assumes: decision 0019, which says why no attempt that is late can do harm without them.
 """
@@ -35,7 +35,7 @@ class SpentBranches:
 
     def find(self) -> list[Spent]:
         """Return those that can go. One git command when there is no branch of an attempt, else two and a few."""
-        branches = [branch for branch in attempt_branches(self._repository) if not branch.is_in_use]
+        branches = attempt_branches(self._repository)
         ended = self._ended(branches) if branches else []
         tip = self._repository.branch_tip(self._target) if ended else None
         if tip is None:
@@ -63,6 +63,8 @@ class SpentBranches:
             by_item[branch.item].append(branch)
         found = []
         for item, its in by_item.items():
+            if any(branch.is_in_use for branch in its):  # by an attempt that is late, say: the others fence it
+                continue
             entry = self._entry(item) if is_id(item) else None
             if entry is not None and entry.last is not None and entry.last.kind in {"done", "cancelled"}:
                 found.append((entry, its))

@@ -132,6 +132,8 @@ class Attempt:
             return None
         keep = place.project.config.setup.keep
         recycle(worktree, start, self._evidence.branch, heir=self._heir, keep=keep)
+        if not self._is_ours():  # the heir's branch is deleted when the item has ended, and then it fences nobody
+            return None
         # What is found in the worktree from here on is of this attempt; what was there before has been salvaged.
         session = Session(claim.item.id, claim.attempt, self._evidence.branch, claim.started_at)
         atomic.replace_file(place.agent.session, msgspec.json.encode(session))

@@ -117,10 +117,7 @@ def test_what_is_not_done_or_landed_or_is_landed_twice_is_named(ground) -> None:
     assert any("is ready at the end" in violation for violation in judge.violations)
     assert any("landed 0 times" in violation for violation in judge.violations)
     for content in ("one", "two"):
-        git(ground.project.root, "switch", "-q", "-c", content)
-        commit(ground.project.root, {"item-1.txt": content})
-        git(ground.project.root, "switch", "-q", "main")
-        git(ground.project.root, "merge", "-q", "--no-ff", "-m", "work\n\nItem: item-1", content)
+        commit(ground.project.root, {"item-1.txt": content}, "work\n\nBranch: parallel-loop/item/item-1/1")
     judge.violations.clear()
     judge._judge_queue()
     assert any("landed 2 times" in violation for violation in judge.violations)

@@ -17,6 +17,7 @@ import psutil
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.records import Item
 from parallel_loop.queue.survey import Survey
+from support.landing import landed_items
 from support.repository import environment, git, make_repository
 
 VICTIMS = ("coordinator", "worker", "program", "lander", "coordinator+worker", "worker+program")
@@ -100,8 +101,7 @@ def check_nothing_lost_or_doubled(project: Project) -> None:
     for entry in survey.all_entries():
         kinds = [record.kind for record in entry.records]
         assert kinds.count("done") == 1, (entry.item.id, kinds)
-    log = git(project.root, "log", "--merges", "--format=%(trailers:key=Item,valueonly)", "main")
-    landed = Counter(line for line in log.split() if line)
+    landed = Counter(landed_items(project, "main"))
     assert landed == Counter(dict.fromkeys(states, 1)), landed
     for item in states:
         assert git(project.root, "show", f"main:{item}.txt").split() == ["1", "2", "3"]

@@ -76,9 +76,12 @@ def land(project: Project, target: str = "main") -> TargetReport:
 
 
 def landed_items(project: Project, branch: str = "parallel-loop/landed") -> list[str]:
-    """The items on a branch, in the order of landing, by the merge that each has of its own."""
-    options = ("--reverse", "--topo-order", "--merges", "--format=%(trailers:key=Item,valueonly)")
-    return git(project.root, "log", *options, branch).split()
+    """The items on a branch, in the order of landing, by the commit that each has of its own.
+
+    It names the attempt's branch; what the attempt itself committed does not, which may be a merge, too.
+    """
+    options = ("--reverse", "--topo-order", "--format=%(trailers:key=Branch,valueonly)")
+    return [name.split("/")[2] for name in git(project.root, "log", *options, branch).split()]
 
 
 def tip(project: Project, name: str = "parallel-loop/landed") -> str:

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from parallel_loop.harness.identity import Identity, is_alive
 from parallel_loop.queue.survey import Survey
+from support.landing import landed_items
 from support.proc import Seen, mentioning
 from support.repository import git
 from support.soak_ground import Attempt, Ground
@@ -150,8 +151,7 @@ class Judge:
         survey.refresh()
         self.violations += [f"damaged: {damage}" for damage in survey.damage]
         entries = {entry.item.id: entry for entry in survey.all_entries(packed=True)}
-        log = git(project.root, "log", "--merges", "--format=%(trailers:key=Item,valueonly)", "main")
-        landed = Counter(line for line in log.split() if line)
+        landed = Counter(landed_items(project, "main"))
         for item, kind in self.ground.added.items():
             if item not in entries:
                 self.violations.append(f"lost: {item} ({kind})")
