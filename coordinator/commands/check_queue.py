@@ -19,6 +19,7 @@ from ...queue.imports import is_import
 from ...queue.markers import is_owner_alive
 from ...queue.store import NewerFormat
 from ...queue.survey import Survey
+from ...worktrees.precious import is_protected_by_us
 from ...worktrees.repository import Repository
 from ..git_repair import repair_git
 from ..lock import CoordinatorLock, read_holder
@@ -105,9 +106,10 @@ def _let_go_of_repository(project: Project) -> list[str]:
     if living:
         return []
     repository = Repository.open(project.root)
+    was_left = is_protected_by_us(repository, project.state.precious)
     open_run(project.state, repository, names, living)
     lifted = close_run(project.state, repository)
-    return ["unset extensions.preciousObjects, which a killed run had set"] if lifted else []
+    return ["unset extensions.preciousObjects, which a killed run had set"] if was_left and lifted else []
 
 
 def _end_leftover_programs(project: Project, agent: AgentDirectory) -> int:
