@@ -74,7 +74,7 @@ def test_what_waits_is_tested_together_and_each_keeps_a_merge_of_its_own(tmp_pat
     replay(project, f"sh check.sh {tmp_path / 'again'}", "main")
 
 
-@pytest.mark.parametrize("culprit", [1, 2, 8, 9, 15, 16])
+@pytest.mark.parametrize("culprit", [1, 16])  # all of them in test_coordinator_train_model.py
 def test_sixteen_with_one_culprit_take_six_runs_and_the_others_land_in_the_same_round(
     tmp_path: Path, culprit: int
 ) -> None:
