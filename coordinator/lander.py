@@ -123,7 +123,13 @@ class Lander:
                     self._orders.wait_for_ring(watch, seconds)
         self.settle()
         if not self._orders.stopping:
+            self._with_patience(self._forget_recorded)
             self._housekeeper.tidy()
+
+    def _forget_recorded(self) -> bool:
+        """Remove the refs of what has landed and is recorded: the next batch, which does that, does not come."""
+        self._train.tidy()
+        return True
 
     def settle(self) -> None:
         """Push what landed, before this process ends."""

@@ -254,7 +254,9 @@ class Train:
         """Remove the refs of what is recorded; for when there is nothing to land."""
         if self._landed is None:
             waiting = {landed_ref(entry.item.id, entry.attempts) for entry, _ in self._records.waiting()}
-            self._recorded += self._branch.landed().keys() - waiting
+            found = self._branch.landed()
+            self._recorded += found.keys() - waiting
+            self._landed = {ref: commit for ref, commit in found.items() if ref in waiting}
         self._branch.forget_landed(self._recorded)
         self._recorded = []
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.target_report import read_target
 from parallel_loop.coordinator.train_size import LARGEST, TrainSize
+from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.prompt import compose
 from parallel_loop.queue.records import Record
@@ -263,3 +265,16 @@ def test_the_next_attempt_is_told_the_facts_of_a_conflict(tmp_path: Path) -> Non
     assert "What both sides did there, and the lines in conflict" in prompt
     assert "no, mine" in prompt
     assert "Its work is on the branch parallel-loop/item/item-2/1." in prompt
+
+
+def test_a_lander_that_ends_right_after_a_landing_leaves_no_ref_behind(tmp_path: Path) -> None:
+    project = make(tmp_path)
+    hand_over(project, "item-1", {"item-1": "1"})
+    orders = Orders()
+    lander = Lander(project, "main", orders)
+    land_next = lander.land_next
+    lander.land_next = lambda: (land_next(), orders.finish())[0]  # type: ignore[method-assign]
+    lander.run()
+    lander.close()
+    assert last(project, "item-1").kind == "done"
+    assert git(project.root, "for-each-ref", "refs/parallel-loop/landed", "refs/parallel-loop/candidate") == ""
