@@ -24,7 +24,7 @@ from .repository import resolve
 from .worktree import Worktree
 
 _MOST_LOG_BYTES = 100_000  # some hundred items; git trims logs in a `gc`, which nobody may ever run here
-_OWN_CONFIGURATION = ("config.worktree", "info/sparse-checkout")
+_OWN_FILES = ("config.worktree", "info/sparse-checkout", "logs/ORIG_HEAD")  # the last grows with each reset
 
 
 class BranchExists(Exception):
@@ -71,7 +71,7 @@ def reset_to(worktree: Worktree, commit: str, *, keep: Sequence[str] = ()) -> No
     """Make the worktree clean at `commit`, on no branch; see `recycle`."""
     worktree.make_usable()
     forget_operations(worktree)
-    for name in _OWN_CONFIGURATION:
+    for name in _OWN_FILES:
         remove(worktree.git_dir / name)
     _trim_log(worktree.git_dir / "logs" / "HEAD")
     _prepare_index(worktree)
