@@ -166,7 +166,7 @@ class WorkerTrials:
         kind = self._chance.choice(tuple(_PROGRAMS))
         self._wrote.write_text("")
         where = self._stop(worker, item_id, kind)
-        stale = where != "" and self._is_worktrees_lock_free() and self._take_back(item_id)
+        stale = where != "" and self._are_shared_locks_free() and self._take_back(item_id)
         entry = self._project.queue.entry(item_id)
         assert entry is not None
         if entry.takable:
@@ -209,14 +209,10 @@ class WorkerTrials:
                 worker.wait_until_stopped()
                 worker.go_on()
 
-    def _is_worktrees_lock_free(self) -> bool:
+    def _are_shared_locks_free(self) -> bool:
         """Nobody goes round a lock that a living process has; in a run, that one is killed for its silence."""
-        with self._project.state.worktrees_lock.open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
+        state = self._project.state
+        return all(_is_free(lock) for lock in (state.worktrees_lock, state.shared_lock))
 
     def _take_back(self, item_id: str) -> bool:
         entry = self._project.queue.entry(item_id)
@@ -270,6 +266,17 @@ class WorkerTrials:
         names = git(self._project.root, "for-each-ref", "--format=%(refname)", *places).split()
         held = [attempt_git(self._project.root, "show", f"{name}:{item_id}").stdout.strip() for name in names]
         assert "1" in held, (names, held)
+
+
+def _is_free(path: Path) -> bool:
+    if not path.exists():
+        return True
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 # --- landers ----------------------------------------------------------------------------------------------------------
