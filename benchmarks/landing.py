@@ -106,8 +106,8 @@ def measure_worktrees(bench: Bench, rounds: int) -> tuple[float, float]:
     """Return ms for the next item, of a worktree reused (salvaged, reset) and of one that is made and removed."""
     reused, fresh = [], []
     worktree, path = bench.pool.ensure("agent-1"), bench.root.parent / "fresh"
-    recycle(worktree, bench.start, attempt_branch("item", 0))
-    for number in range(1, rounds + 1):
+    recycle(worktree, bench.start, attempt_branch("begin", 0))
+    for number in range(rounds + 1):  # the first of each is not counted: nothing of the repository is in memory yet
         work_in(worktree.path)
         reused.append(timed(lambda number=number: _next_item(worktree, bench, number)))
         path = bench.root.parent / "fresh"
@@ -116,7 +116,7 @@ def measure_worktrees(bench: Bench, rounds: int) -> tuple[float, float]:
         )
         work_in(path)
         fresh[-1] += timed(lambda path=path: bench.git("worktree", "remove", "--force", str(path)))
-    return statistics.median(reused), statistics.median(fresh)
+    return statistics.median(reused[1:]), statistics.median(fresh[1:])
 
 
 def _next_item(worktree: Worktree, bench: Bench, number: int) -> None:
