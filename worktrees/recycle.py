@@ -64,7 +64,8 @@ def recycle(worktree: Worktree, start: str, branch: str, *, heir: str | None = N
             raise
         if tip != start:
             raise BranchExists(branch, tip) from None
-    git.run("switch", "--quiet", "--no-guess", branch)  # made now, or by us before a kill
+    # Made now, or by us before a kill. `switch` would look at all files, which are those of its commit already.
+    git.run("symbolic-ref", "-m", "parallel-loop: begin", "HEAD", f"refs/heads/{branch}")
 
 
 def reset_to(worktree: Worktree, commit: str, *, keep: Sequence[str] = ()) -> None:
