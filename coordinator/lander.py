@@ -20,7 +20,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..harness.child import hold_for_life, serve
@@ -56,17 +55,22 @@ _MOST_MOVES = 5  # of the landing branch by others while one item is checked: th
 _RED_SECONDS = 600.0  # after which what failed by itself is tried again: a service that the checks need may be back
 
 
-@dataclass(frozen=True)
 class _RedBase:
     """A tip of the landing branch that fails the checks by itself, and the attempts that did not mend it."""
 
-    commit: str
-    tried: set[tuple[str, int]]
-    since: float = field(default_factory=time.monotonic)
+    def __init__(self, commit: str) -> None:
+        self.commit = commit
+        self.tried: set[tuple[str, int]] = set()
+        self._until = 0.0
+
+    def note(self, suspect: Waiting) -> None:
+        """Leave out `suspect`: another one may mend it. All are tried again some time after the last was."""
+        self.tried.add((suspect.item.id, suspect.attempt))
+        self._until = time.monotonic() + _RED_SECONDS
 
     @property
     def is_over(self) -> bool:
-        return time.monotonic() >= self.since + _RED_SECONDS
+        return time.monotonic() >= self._until
 
 
 class Lander:
@@ -242,7 +246,9 @@ class Lander:
             else:
                 self._one_by_one = len(batch)  # it shows whose fault it is
         except RedBase as red:
-            self._red_base = _RedBase(red.commit, {(one.item.id, one.attempt) for one in batch})
+            if self._red_base is None or self._red_base.commit != red.commit:
+                self._red_base = _RedBase(red.commit)
+            self._red_base.note(red.suspect)
             self._keeper.obstruct(self._describe(red))
         except Unsettled as unsettled:
             if unsettled.moved:

@@ -38,11 +38,11 @@ class Unsettled(Exception):
 
 
 class RedBase(Exception):
-    """What the train stands on fails the checks by itself, so they say nothing of the branches."""
+    """What the train stands on fails the checks by itself, so they say nothing of `suspect`, which does not mend it."""
 
-    def __init__(self, commit: str, verdict: Verdict) -> None:
+    def __init__(self, commit: str, verdict: Verdict, suspect: Waiting) -> None:
         super().__init__(verdict.failed)
-        self.commit, self.verdict = commit, verdict
+        self.commit, self.verdict, self.suspect = commit, verdict, suspect
 
 
 class Faulty(Exception):
@@ -117,12 +117,12 @@ class Train:
 
     def _part(self, suspect: Waiting, red: Verdict, behind: Sequence[Waiting]) -> None:
         """Settle whether `suspect` is bad or its failure was flaky, and land what stands behind it."""
+        tip = self._branch.look()
         without = self._land_if_it_passes(behind) if behind else None
         if without is not None and without.passed:
-            self._blame(suspect, red)
+            self._blame(suspect, red, tip)
             return
-        tip = self._branch.look()
-        self._try_again(suspect, red)
+        self._try_again(suspect, red, tip)
         if behind:
             self._land(behind, known=without if self._branch.look() == tip else None)
 
@@ -138,7 +138,7 @@ class Train:
                 self._advance(whole, cars, note)
         return verdict
 
-    def _try_again(self, suspect: Waiting, red: Verdict) -> None:
+    def _try_again(self, suspect: Waiting, red: Verdict, tip: Tip) -> None:
         """Test the one to blame once more: it lands when it passes now, which is then on record as flaky."""
         verdict = self._land_if_it_passes(
             [suspect], note=f"its checks passed when they ran again; before, {red.failed}"
@@ -148,12 +148,14 @@ class Train:
         if verdict.passed:
             self._project.state.record_event("flaky", item=suspect.item.id, attempt=suspect.attempt, why=red.failed)
         else:
-            self._blame(suspect, verdict)
+            self._blame(suspect, verdict, tip)
 
-    def _blame(self, suspect: Waiting, red: Verdict) -> None:
-        """Send the item back with what the checks said, and say whether it is others that it does not go with."""
-        tip = self._branch.look()
-        self._require_green(tip)
+    def _blame(self, suspect: Waiting, red: Verdict, tip: Tip) -> None:
+        """Send the item back with what the checks said, and say whether it is others that it does not go with.
+
+        `tip` is what it was tested on; something may have landed since.
+        """
+        self._require_green(tip, suspect)
         self._size.note(bad=True)
         base = self._branch.base(suspect.commit, tip.commit)
         if base is None or base == tip.commit:
@@ -165,13 +167,13 @@ class Train:
         facts = "\n".join(["What landed since the branch began:", *(f"  {line}" for line in landed), "", red.output])
         self._records.send_back(suspect.entry, suspect.handed, "semantic-conflict", why, facts.strip())
 
-    def _require_green(self, tip: Tip) -> None:
-        """Raise RedBase when `tip` does not pass by itself, in two runs."""
+    def _require_green(self, tip: Tip, suspect: Waiting) -> None:
+        """Raise RedBase when `tip` does not pass by itself, in two runs: then that is not the fault of `suspect`."""
         verdict = self._checker.check_twice(tip.commit, tip.tree, f"base-{tip.commit[:12]}")
         if verdict.stopped:
             raise Unsettled
         if verdict.failed is not None:
-            raise RedBase(tip.commit, verdict)
+            raise RedBase(tip.commit, verdict, suspect)
 
     # --- steps ----------------------------------------------------------------------------------------
 

@@ -144,6 +144,28 @@ def test_one_that_is_red_on_its_own_base_is_no_conflict(tmp_path: Path) -> None:
     assert last(project, "item-1").outcome == "check-failed"
 
 
+def test_what_landed_after_it_was_tested_is_not_named_as_what_it_does_not_go_with(tmp_path: Path) -> None:
+    project = make(tmp_path)
+    hand_over(project, "item-1", {"left": "1"})
+    hand_over(project, "item-2", {"right": "2"})
+    hand_over(project, "item-3", {"item-3": "3"})
+    with a_lander(project) as lander:
+        assert lander.land_next()
+    assert landed_items(project) == ["item-1", "item-3"]
+    back = last(project, "item-2")
+    assert back.outcome == "semantic-conflict"
+    assert "item-1" in (back.text or "")
+    assert "item-3" not in (back.text or "")
+
+
+def test_one_that_is_red_by_itself_is_no_conflict_with_those_behind_it(tmp_path: Path) -> None:
+    project = make(tmp_path)
+    names = hand_over_many(project, 3, bad=[1])
+    land(project)
+    assert landed_items(project) == names[1:]
+    assert last(project, names[0]).outcome == "check-failed"
+
+
 def test_what_conflicts_with_another_of_the_train_waits_for_the_next_and_is_sent_back_with_both_sides(
     tmp_path: Path,
 ) -> None:
@@ -187,6 +209,20 @@ def test_a_base_that_fails_by_itself_is_nobodys_fault_and_what_mends_it_lands(tm
     report = read_target(project.state.root)
     assert report is not None
     assert report.blocked is None
+
+
+def test_what_mends_a_red_base_lands_although_it_travels_with_others(tmp_path: Path) -> None:
+    project = make(tmp_path)
+    red = commit(project.root, {"bad-base": "x"})
+    git(scratch(project), "switch", "-q", "--detach", red)
+    git(scratch(project), "rm", "-q", "bad-base")
+    mended = commit(scratch(project), {}, "mend")
+    hand_over(project, "item-1", {"item-1": "1"})
+    hand_over(project, "item-2", {"item-2": "2"}, base=mended)
+    hand_over(project, "item-3", {"bad-item-3": "3"})
+    land(project)
+    assert landed_items(project) == ["item-2", "item-1"]
+    assert [kinds(project, name)[-1] for name in ("item-1", "item-2", "item-3")] == ["done", "done", "released"]
 
 
 def test_an_item_cancelled_while_its_train_is_tested_does_not_land_and_the_others_do(
