@@ -1,7 +1,7 @@
 """Trial merges: which of many branches conflict with each other or with one commit, without a work tree.
 
-One git process merges all pairs. What it writes goes to a folder of objects of its own, which is removed: a thousand
-merges leave nothing in the repository. Attributes are those of the commit that the branches are to go onto.
+One git process merges all pairs. What it writes goes to a folder of objects of its own, which is removed with the
+attributes of the commit that the branches are to go onto: a thousand merges leave nothing in the repository.
 
 Guarantees: no ref, index, work tree or object of the repository is changed.
 
@@ -32,8 +32,7 @@ class TrialMerges:
     def __init__(self, worktree: Worktree) -> None:
         self._worktree = worktree
         self._git = worktree.git()
-        self._objects = worktree.git_dir / "parallel-loop.forecast"
-        self._attributes = Attributes(self._git, worktree.git_dir / "parallel-loop.forecast-attributes")
+        self._folder = worktree.git_dir / "parallel-loop.forecast"
         self._changed: dict[str, tuple[str, ...] | None] = {}  # by commit
 
     def tips(self, branches: Sequence[str]) -> dict[str, str]:
@@ -76,27 +75,28 @@ class TrialMerges:
         """The pairs of commits that conflict, and in which paths. Raises GitError."""
         if not pairs:
             return {}
-        folder = self._attributes.at(onto)
-        git = Git(folder, git_dir=self._worktree.git_dir)
-        remove(self._objects)
-        (self._objects / "pack").mkdir(parents=True)
+        objects = self._folder / "objects"
+        remove(self._folder)
+        (objects / "pack").mkdir(parents=True)
         try:
+            git = Git(Attributes(self._git, self._folder / "attributes").at(onto), git_dir=self._worktree.git_dir)
             merged = git.run(
                 *("merge-tree", "--write-tree", "--stdin", "--name-only", "--no-messages"),
                 "--allow-unrelated-histories",  # else one such pair would end it for all
                 stdin="".join(f"{one} {other}\n" for one, other in pairs).encode(),
                 env={
-                    "GIT_OBJECT_DIRECTORY": str(self._objects),
+                    "GIT_OBJECT_DIRECTORY": str(objects),
                     "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._worktree.common_dir / "objects"),
                     "GIT_INDEX_FILE": str(self._worktree.git_dir / "parallel-loop.index.none"),
                 },
                 timeout_seconds=_LONGEST_SECONDS,
             )
         finally:
-            remove(self._objects)
+            remove(self._folder)
         answers = list(_answers(merged.stdout))
         if len(answers) != len(pairs):
-            raise GitError(("merge-tree", "--stdin"), folder, merged.returncode, "fewer answers than questions")
+            summary = "fewer answers than questions"
+            raise GitError(("merge-tree", "--stdin"), self._worktree.path, merged.returncode, summary)
         return {pair: paths for pair, paths in zip(pairs, answers, strict=True) if paths}
 
 
