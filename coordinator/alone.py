@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..harness.configuration.accepted import write_accepted
-from ..harness.guard import close_run, open_run
+from ..harness.guard import open_run
 from ..harness.identity import own_identity
 from ..harness.keeping.containment import end_groups, find_out, let_go
 from ..harness.keeping.processes import end_marked
@@ -19,8 +19,7 @@ from ..harness.project import Project
 from ..worktrees.repository import Repository
 from .control import Wanted, read_wanted, write_wanted
 from .lock import CoordinatorLock
-from .machine import is_place_taken
-from .target_report import LANDER
+from .machine import close_repository, dead_and_living
 
 
 class LoopOrders(Orders):
@@ -54,16 +53,15 @@ def in_this_process(project: Project, tell: Callable[[], None], *, drain: bool) 
         write_accepted(project.state.config, project.config)  # for commands that are given while the file is broken
         write_wanted(project.state, Wanted(agents=1))
         orders = LoopOrders(project, tell)
-        names = {*project.state.agent_names(), LANDER}
-        dead = {name for name in names if not is_place_taken(project.state, name)}
+        dead, living = dead_and_living(project.state)
         end_groups(project.state, dead)
         end_marked(project.state.root, dead)
         find_out(project.state)
         project.state.remove_drafts()
-        open_run(project.state, Repository.open(project.root), dead, names - dead)
+        open_run(project.state, Repository.open(project.root), dead, living)
         yield orders
     finally:
         let_go(project.state)
-        close_run(project.state, Repository.open(project.root))
+        close_repository(project)
         tell()
         lock.close()

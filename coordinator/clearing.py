@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from ..harness.identity import own_identity
-from ..harness.keeping.containment import let_go
 from ..harness.project import Project
 from .control import Wanted, read_wanted, write_wanted
 from .crew import Crew
@@ -25,6 +24,5 @@ def end_survivors(project: Project) -> None:
         crew = Crew(project, target="")  # which is for those who are started: nobody is
         crew.begin()
         crew.leave()
-        let_go(state)
     finally:
         lock.close()

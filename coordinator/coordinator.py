@@ -145,8 +145,6 @@ class Coordinator:
             with contextlib.suppress(OSError):
                 write_wanted(self._project.state, msgspec.structs.replace(self._wanted, ending="stop"))
         self._crew.leave()
-        self._machine.let_go_of_groups(self._project.state)
-        self._machine.close_repository(self._project)
         with contextlib.suppress(OSError):
             self._work.survey.refresh()
             self.closing_line = self._course.describe(self._work.survey)

@@ -123,7 +123,10 @@ class Crew:
         return True
 
     def leave(self) -> None:
-        """Leave nothing running, however the run ends; what the workers held, they have given back or are dead."""
+        """Leave nothing running, however the run ends; what the workers held, they have given back or are dead.
+
+        What `begin` did to the repository is undone.
+        """
         for place in self:
             if place.process is not None:
                 place.process.send(signal.SIGTERM)
@@ -137,6 +140,8 @@ class Crew:
         for place in self:
             place.empty()
         self._take_back()
+        self._machine.let_go_of_groups(self._project.state)
+        self._machine.close_repository(self._project)
 
     # --- looking --------------------------------------------------------------------------------------
 

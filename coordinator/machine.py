@@ -100,8 +100,8 @@ class Machine:
         open_run(project.state, Repository.open(project.root), dead, living)
 
     def close_repository(self, project: Project) -> None:
-        """Let go of the repository; nothing of ours is at work any more."""
-        close_run(project.state, Repository.open(project.root))
+        """Let go of the repository, see `close_repository` below."""
+        close_repository(project)
 
     def find_lack(self, folders: Iterable[Path]) -> Lack | None:
         """Look for what there is no room for, see shortage.py."""
@@ -131,6 +131,25 @@ def is_place_taken(state: StateDirectory, name: str) -> bool:
     except FileNotFoundError:  # nobody ever had it
         return False
     return False
+
+
+def dead_and_living(state: StateDirectory) -> tuple[set[str], set[str]]:
+    """Return the names of the places, the lander's among them, that nobody has, and of those that a process has."""
+    names = {*state.agent_names(), LANDER}
+    living = {name for name in names if is_place_taken(state, name)}
+    return names - living, living
+
+
+def close_repository(project: Project) -> bool:
+    """Let go of the repository, unless a process of an earlier run is at work; True when protection was lifted.
+
+    What protects that one is left to the run after it, or to `doctor --repair`.
+    """
+    try:
+        living = dead_and_living(project.state)[1]
+    except OSError:  # on a disk that became read-only, say, where nothing could be let go of, either
+        return False
+    return not living and close_run(project.state, Repository.open(project.root))
 
 
 def _has_children() -> bool:

@@ -11,6 +11,8 @@ import psutil
 import pytest
 
 from parallel_loop.coordinator.cli import main
+from parallel_loop.coordinator.machine import is_place_taken
+from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness import runner
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
@@ -19,6 +21,7 @@ from parallel_loop.harness.state import Heartbeat
 from parallel_loop.queue.records import Record
 from support.cli import call
 from support.harness import spare_others
+from support.repository import attempt_git, git
 from support.runs import (
     PATIENCE_SECONDS,
     WORKER,
@@ -33,6 +36,8 @@ from support.runs import (
     waits_for,
 )
 from support.waiting import eventually
+
+PRECIOUS = "extensions.preciousObjects"
 
 
 def last(project: Project, item_id: str) -> Record:
@@ -242,8 +247,30 @@ def test_stop_reaches_the_workers_that_outlived_their_coordinator(
         done = call(project.root, "stop", "--now")
         assert (done.code, done.out) == (0, "1 worker of an earlier run ended, what was in hand was given back\n")
         assert living(project) == []
+        assert attempt_git(project.root, "config", PRECIOUS).returncode == 1, "as at the end of a run"
+        assert not project.state.shared.exists()
         assert main(["--repo", str(project.root), "stop", "--now"]) == 1
         assert "earlier run" not in capsys.readouterr().err
     record = last(project, "long")
     assert (record.kind, record.outcome, record.counted) == ("released", "interrupted", False)
     assert states(project) == {"long": "ready"}
+
+
+def test_landing_without_a_coordinator_leaves_what_protects_a_worker_of_an_earlier_run(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r", "on_coordinator_death: finish\nland: never")
+    add(project, "one")
+    add(project, "long", waits_for(tmp_path / "go"))
+    with running(project, "--agents", "2") as run:
+        worker = run.until_working("long")
+        eventually(lambda: states(project)["one"] == "waiting", PATIENCE_SECONDS)
+        kill_coordinator(run)
+        eventually(lambda: not is_place_taken(project.state, LANDER), PATIENCE_SECONDS)
+        assert call(project.root, "land").code == 0
+        assert states(project) == {"one": "done", "long": "working"}
+        assert git(project.root, "config", PRECIOUS) == "1"
+        assert project.state.shared.exists()
+        (tmp_path / "go").touch()
+        eventually(lambda: not alive(worker), PATIENCE_SECONDS)
+    assert call(project.root, "land").code == 0
+    assert states(project) == {"one": "done", "long": "done"}
+    assert attempt_git(project.root, "config", PRECIOUS).returncode == 1

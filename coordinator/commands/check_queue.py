@@ -23,8 +23,7 @@ from ...worktrees.precious import is_protected_by_us
 from ...worktrees.repository import Repository
 from ..git_repair import repair_git
 from ..lock import CoordinatorLock, read_holder
-from ..machine import is_place_taken
-from ..target_report import LANDER
+from ..machine import dead_and_living
 from .findings import Finding, fail, failed_with, ok, warn
 
 _MOVE_AWAY = "look at it and move it away; it is passed over, and nothing else depends on it"
@@ -93,21 +92,19 @@ def repair(project: Project) -> list[str]:
         done += repair_git(project, repository)  # saves what the dead left, before it is taken back
         taken_back = heal(project.queue, project.retry)
         done += [f"took {entry.item.id} back from {entry.records[-1].agent}, whose worker died" for entry in taken_back]
-        done += _let_go_of_repository(project)
+        done += _let_go_of_repository(project, repository)
     finally:
         lock.close()
     return done
 
 
-def _let_go_of_repository(project: Project) -> list[str]:
+def _let_go_of_repository(project: Project, repository: Repository) -> list[str]:
     """Judge what killed programs did to what worktrees share, and lift the protection of a run that is over."""
-    names = {*project.state.agent_names(), LANDER}
-    living = {name for name in names if is_place_taken(project.state, name)}
+    dead, living = dead_and_living(project.state)
     if living:
         return []
-    repository = Repository.open(project.root)
     was_left = is_protected_by_us(repository, project.state.precious)
-    open_run(project.state, repository, names, living)
+    open_run(project.state, repository, dead, living)
     lifted = close_run(project.state, repository)
     return ["unset extensions.preciousObjects, which a killed run had set"] if was_left and lifted else []
 
