@@ -6,7 +6,6 @@ id can be mistaken.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -15,14 +14,13 @@ import msgspec
 
 from ..harness.configuration.settings import MAX_AGENTS
 from ..harness.project import Project
-from ..harness.state import Heartbeat, StateDirectory
+from ..harness.state import Heartbeat, StateDirectory, read_record
 from ..queue import atomic
 from ..queue.requests import Refused
 from .lock import Holder, read_holder
 from .survivors import describe, survivors
 
 Ending = Literal["", "finish", "stop"]
-_TRIES = 2  # it is overwritten in place where there is no room for a new file
 _PATIENCE_SECONDS = 1.0  # a coordinator that has just started has not written who it is yet
 
 
@@ -46,11 +44,7 @@ class NotRunning(Exception):
 
 def read_wanted(state: StateDirectory) -> Wanted | None:
     """Return the wanted state, None when nobody has written one that can be read."""
-    for _ in range(_TRIES):
-        with contextlib.suppress(msgspec.MsgspecError, atomic.Unreadable):
-            data = atomic.read_file(state.wanted)
-            return None if data is None else msgspec.json.decode(data, type=Wanted)
-    return None
+    return read_record(state.wanted, Wanted)
 
 
 def write_wanted(state: StateDirectory, wanted: Wanted) -> None:

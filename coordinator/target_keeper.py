@@ -152,9 +152,8 @@ class TargetKeeper:
             self._remote.report if self._remote is not None else None,
         )
         before = read_target(self._project.state.root)
-        if report == before:
+        if not write_target(self._project.state.root, report):
             return
-        write_target(self._project.state.root, report)
         if before is None or msgspec.structs.replace(before, remote=report.remote) != report:
             event = "target-blocked" if report.blocked else "target-followed"
             self._project.state.record_event(event, why=report.blocked, commit=report.landed, target=report.name)

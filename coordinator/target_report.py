@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..harness.state import read_record
 from ..queue import atomic
 
 LANDER = "landing"  # the lander's name among the agents' directories and worktrees
@@ -33,11 +34,7 @@ class TargetReport(msgspec.Struct, frozen=True):
 
 def read_target(state_root: Path) -> TargetReport | None:
     """Return the last report, None when there is none that can be read."""
-    try:
-        data = atomic.read_file(state_root / _FILE)
-        return None if data is None else msgspec.json.decode(data, type=TargetReport)
-    except (msgspec.MsgspecError, atomic.Unreadable):
-        return None
+    return read_record(state_root / _FILE, TargetReport)
 
 
 def write_target(state_root: Path, report: TargetReport) -> bool:
