@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
-
 from ..harness import guard
 from ..harness.overlaps.forecast import Forecast, Watched
 from ..harness.project import Project
 from ..harness.shortage import Lack, find_lack
-from ..harness.state import Heartbeat, place_order
-from ..queue import atomic
+from ..harness.state import Heartbeat, place_order, read_record
 from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
@@ -44,19 +41,19 @@ _RECENT = 40
 def current_snapshot(project: Project) -> Snapshot:
     """Return the coordinator's snapshot while one runs, else one made from the files alone."""
     holder = read_holder(project.state.coordinator_lock)
-    if holder is not None:
-        published = _published(project)
-        if published is not None and published.coordinator.pid == holder.pid:
-            return published
+    last = None if holder is None else _last_published(project, holder)
+    if last is not None and abs(seconds_between(last.at, utc_now())) < _FRESH_SECONDS:
+        return last
     survey = Survey(project.queue)
     survey.refresh()
     coordinator = _coordinator(holder, read_wanted(project.state))
-    agents = _agents_by_their_word(project, holder)
+    beats = survivors(project.state)
+    agents = _agents_by_their_word(beats, holder, last)
     paused_programs = pauses(project, PausedWork(project, survey))
     if holder is None:
-        return build(project, survey, agents, coordinator, (*_left_behind(project), *paused_programs))
+        return build(project, survey, agents, coordinator, (*_left_behind(beats), *paused_programs))
     lack = find_lack(project.folders.values())
-    silence = () if lack else _silence(project, holder)
+    silence = () if lack else _silence(last, holder)
     return build(project, survey, agents, coordinator, (*silence, *paused_programs), lack)
 
 
@@ -66,33 +63,24 @@ def pauses(project: Project, work: PausedWork) -> Iterator[Attention]:
         yield paused(pause, project.queue.now())
 
 
-def _left_behind(project: Project) -> Iterator[Attention]:
-    left = survivors(project.state)
+def _left_behind(left: Sequence[Heartbeat]) -> Iterator[Attention]:
     if left:
         yield Attention(item=None, why=f"no coordinator runs, and {describe(left)}", next="parallel-loop run")
 
 
-def _silence(project: Project, holder: Holder) -> Iterator[Attention]:
+def _silence(last: Snapshot | None, holder: Holder) -> Iterator[Attention]:
     """Say since when a coordinator that published before does not; the single-agent loop never does."""
-    last = _last_published(project)
-    if last is None or last.coordinator.pid != holder.pid or seconds_between(last.at, utc_now()) < _SILENCE_SECONDS:
+    if last is None or seconds_between(last.at, utc_now()) < _SILENCE_SECONDS:
         return
     since = f"the coordinator (pid {holder.pid}) has published nothing since {last.at}"
     remedy = f"ps -o pid,stat,wchan:30,args -p {holder.pid}"
     yield Attention(item=None, why=f"{since}: it is stopped, or hindered", next=remedy)
 
 
-def _published(project: Project) -> Snapshot | None:
-    found = _last_published(project)
-    return found if found is not None and abs(seconds_between(found.at, utc_now())) < _FRESH_SECONDS else None
-
-
-def _last_published(project: Project) -> Snapshot | None:
-    try:
-        data = atomic.read_file(project.state.status)
-        return None if data is None else model.decode(data)
-    except (msgspec.MsgspecError, atomic.Unreadable):
-        return None
+def _last_published(project: Project, holder: Holder) -> Snapshot | None:
+    """Return the last snapshot that the holder of the lock has published, None when that one never did."""
+    found = read_record(project.state.status, Snapshot)
+    return found if found is not None and found.coordinator.pid == holder.pid else None
 
 
 def _coordinator(holder: Holder | None, wanted: Wanted | None) -> CoordinatorStatus:
@@ -115,16 +103,16 @@ def coordinator_state(paused: bool, ending: Ending) -> model.CoordinatorState:
     return "paused" if paused else "running"
 
 
-def _agents_by_their_word(project: Project, holder: Holder | None) -> list[AgentStatus]:
+def _agents_by_their_word(
+    beats: Iterable[Heartbeat], holder: Holder | None, last: Snapshot | None
+) -> list[AgentStatus]:
     """Agents that nobody has published lately.
 
     They are the single-agent loop, or of a coordinator that could not publish lately; else they outlived theirs.
     """
-    last = _last_published(project) if holder is not None else None
-    published = last is not None and holder is not None and last.coordinator.pid == holder.pid
     return [
-        agent_status(beat, health="well" if published or (holder and beat.pid == holder.pid) else "finishing")
-        for beat in survivors(project.state)
+        agent_status(beat, health="well" if last or (holder and beat.pid == holder.pid) else "finishing")
+        for beat in beats
     ]
 
 
