@@ -14,7 +14,6 @@ from ..harness.rescuing import Unsaved, unsaved
 from ..worktrees.following import is_interrupted
 from ..worktrees.pool import Pool, marked_worktrees
 from ..worktrees.repository import Repository
-from ..worktrees.spent import Spent
 from ..worktrees.worktree import Worktree
 from .machine import is_place_taken
 from .spent_branches import SpentBranches
@@ -33,14 +32,14 @@ class Found:
 
 
 class GitLeftovers:
-    """Looks at one repository; `taken` are the places that a living process has, the lander's among them."""
+    """Looks at one repository; of the places, the lander's among them, a living process has those that are `taken`."""
 
     def __init__(self, project: Project, repository: Repository) -> None:
         self._project, self._repository = project, repository
         self.worktrees = marked_worktrees(repository)
         state = project.state
-        names = {*state.agent_names(), *(name for name, _ in self.worktrees), LANDER}
-        self.taken = {name for name in names if is_place_taken(state, name)}
+        self.names = {*state.agent_names(), *(name for name, _ in self.worktrees), LANDER}
+        self.taken = {name for name in self.names if is_place_taken(state, name)}
 
     def look(self) -> Iterator[Found]:
         """Yield all that is found."""
@@ -58,7 +57,8 @@ class GitLeftovers:
         for left in self.unsaved():
             whose = f"{left.session.item}, attempt {left.session.attempt}" if left.session else "an unknown attempt"
             yield Found("salvage", f"{left.path} has work of {whose} that is saved nowhere else")
-        spent = len(self.spent_branches())
+        branches = self.branches()
+        spent = len(branches.find()) if branches is not None else 0
         if spent:
             yield Found("branches", f"{spent} of items that are done or cancelled")
 
@@ -99,12 +99,12 @@ class GitLeftovers:
         skip = {*self.taken, LANDER}
         return list(unsaved(self._project.state, self._repository, self._project.worktrees, skip))
 
-    def spent_branches(self) -> list[Spent]:
-        """Return the branches that nobody needs any more."""
+    def branches(self) -> SpentBranches | None:
+        """Return who finds the branches that nobody needs; None while a lander does, or without a known target."""
         target = self._project.config.target or self._repository.branch_checked_out()
         if target is None or LANDER in self.taken:
-            return []
-        return SpentBranches(self._project, target, self._repository).find()
+            return None
+        return SpentBranches(self._project, target, self._repository)
 
     def _free(self) -> list[tuple[str, Worktree]]:
         return [(name, worktree) for name, worktree in self.worktrees if name not in self.taken]

@@ -17,8 +17,7 @@ from ..harness.project import Project
 from ..harness.rescuing import rescue
 from ..harness.setting_up import LANDER_IDENTITY
 from ..worktrees.errors import GitError, WorktreeGone
-from ..worktrees.following import finish_interrupted
-from ..worktrees.git import Git
+from ..worktrees.following import discard_draft, finish_interrupted, is_interrupted, lease_of_steps
 from ..worktrees.locks import LockTimeout, hold
 from ..worktrees.operations import operation_in_progress
 from ..worktrees.pool import ForeignDirectory, Pool
@@ -27,7 +26,6 @@ from ..worktrees.repository import EmptyRepository, Repository
 from ..worktrees.spent import change_refs
 from ..worktrees.worktree import Worktree
 from .git_leftovers import GitLeftovers
-from .spent_branches import SpentBranches
 from .target_report import LANDER
 
 _PATIENCE_SECONDS = 5.0  # a git that outlived its worker ends by itself; one that hangs is left alone
@@ -55,14 +53,8 @@ class _Repair:
         self._project, self._repository, self._stack = project, repository, stack
         self._pool = Pool(repository, project.worktrees, project.state.worktrees_lock)
         self._left = GitLeftovers(project, repository)
-        names = {*project.state.agent_names(), *(name for name, _ in self._left.worktrees), LANDER}
-        self._left.taken |= {name for name in names - self._left.taken if not self._hold(name)}
-        self._git = Git(
-            repository.root,
-            git_dir=repository.git_dir,
-            identity=LANDER_IDENTITY,
-            lease=repository.git_dir / "parallel-loop.lease",
-        )
+        self._left.taken |= {name for name in self._left.names - self._left.taken if not self._hold(name)}
+        self._git = repository.leased_git(LANDER_IDENTITY)
 
     def _hold(self, name: str) -> bool:
         state = self._project.state
@@ -90,8 +82,8 @@ class _Repair:
         locks = self._left.ref_locks()
         if not locks:
             return []
-        leases = [worktree.git_dir / "parallel-loop.lease" for _, worktree in self._left.worktrees]
-        leases += [self._repository.git_dir / f"parallel-loop.{name}" for name in ("lease", "follow.lease")]
+        leases = [worktree.lease for _, worktree in self._left.worktrees]
+        leases += [self._repository.lease, lease_of_steps(self._repository)]
         with ExitStack() as held:
             for lease in leases:
                 held.enter_context(hold(lease, timeout_seconds=_PATIENCE_SECONDS))
@@ -114,8 +106,8 @@ class _Repair:
     def _finish_journal(self) -> list[str]:
         if LANDER in self._left.taken:
             return []
-        (self._repository.git_dir / "parallel-loop.follow.draft").unlink(missing_ok=True)
-        if not (self._repository.git_dir / "parallel-loop.follow").exists():
+        discard_draft(self._repository)
+        if not is_interrupted(self._repository):
             return []
         finish_interrupted(self._repository)
         return ["finished or undid the fast-forward of your checkout that was cut short"]
@@ -143,10 +135,7 @@ class _Repair:
         return done
 
     def _delete_branches(self) -> list[str]:
-        spent = self._left.spent_branches()
-        if not spent:
-            return []
-        target = self._project.config.target or self._repository.branch_checked_out() or ""
-        gone = SpentBranches(self._project, target, self._repository).delete(self._git, spent)
+        branches = self._left.branches()
+        gone = branches.delete(self._git, branches.find()) if branches is not None else []
         done = [f"kept {one.branch.name} as {one.keep}" for one in gone if one.keep is not None]
         return [*done, f"deleted branches of items that are done or cancelled ({len(gone)})"] if gone else []

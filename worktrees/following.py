@@ -42,7 +42,7 @@ class Journal:
     @property
     def lease(self) -> Path:
         """The lock that git holds while it makes the step."""
-        return self.file.with_name(f"{_FILE}.lease")
+        return _lease(self.file)
 
     def end(self) -> None:
         """Forget the step: it was made, or refused."""
@@ -52,7 +52,7 @@ class Journal:
 def begin(checkout: Checkout, branch: str, old: str, new: str) -> Journal:
     """Write down the step that is about to be made."""
     journal = Journal(_place(checkout.git_dir), checkout.path, checkout.git_dir, branch, old, new)
-    draft = journal.file.with_name(f"{_FILE}.draft")
+    draft = _draft(journal.file)
     draft.write_bytes(terminated([str(journal.path), str(journal.git_dir), branch, old, new]))
     draft.rename(journal.file)
     return journal
@@ -61,6 +61,16 @@ def begin(checkout: Checkout, branch: str, old: str, new: str) -> Journal:
 def is_interrupted(repository: Repository) -> bool:
     """Whether a step was begun that has not ended; while a lander lives, it may be at it."""
     return _place(repository.git_dir).exists()
+
+
+def discard_draft(repository: Repository) -> None:
+    """Remove what somebody was killed while writing; no lander may live."""
+    _draft(_place(repository.git_dir)).unlink(missing_ok=True)
+
+
+def lease_of_steps(repository: Repository) -> Path:
+    """The lock that git holds while it makes a step in a checkout of the repository."""
+    return _lease(_place(repository.git_dir))
 
 
 def finish_interrupted(repository: Repository) -> None:
@@ -123,6 +133,14 @@ def _place(git_dir: Path) -> Path:
     """The journal's file, in the git directory that all worktrees share."""
     shared = git_dir.parent.parent if git_dir.parent.name == "worktrees" else git_dir
     return shared / _FILE
+
+
+def _draft(file: Path) -> Path:
+    return file.with_name(f"{_FILE}.draft")
+
+
+def _lease(file: Path) -> Path:
+    return file.with_name(f"{_FILE}.lease")
 
 
 def _read(file: Path) -> Journal | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from .environment import Identity
 from .files import flush_file_system
 from .git import Git, GitError
 from .links import backlink, worktree_dirs
@@ -63,6 +64,7 @@ class Repository:
         self.root = root
         self.git_dir = git_dir
         self.git = Git(root, git_dir=git_dir)
+        self.lease = git_dir / "parallel-loop.lease"
 
     @classmethod
     def open(cls, start: Path) -> Repository:
@@ -81,6 +83,10 @@ class Repository:
         if asked.text.endswith("false") and _path(git, "--git-dir").resolve() == shared:
             return cls(_path(git, "--show-toplevel"), shared)
         return cls(_main_work_tree(git, start, shared), shared)
+
+    def leased_git(self, identity: Identity | None = None) -> Git:
+        """Git that holds `lease` while it runs: a lock that it leaves when it is killed is known for ours by that."""
+        return Git(self.root, git_dir=self.git_dir, identity=identity, lease=self.lease)
 
     def require_commit(self) -> str:
         """The commit that is checked out, or that of some branch where none is (`git switch --orphan`).

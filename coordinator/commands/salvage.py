@@ -14,7 +14,6 @@ from .caller import Caller, write_json
 
 if TYPE_CHECKING:
     from ...harness.project import Project
-    from ...worktrees.git import Git
     from ...worktrees.repository import Repository
     from ...worktrees.salvaged import Saved
 
@@ -40,16 +39,12 @@ def salvage(ctx: click.Context, as_json: bool) -> None:
     caller = ctx.find_object(Caller)
     assert caller is not None
     project, repository = _open(caller)
-    from ...harness.rescuing import unsaved
     from ...worktrees.salvaged import saved
-    from ..machine import is_place_taken
-    from ..target_report import LANDER
+    from ..git_leftovers import GitLeftovers
 
     rows: list[dict[str, object]] = [_row(one) for one in saved(repository)]
-    state = project.state
-    if state.root.is_dir():
-        taken = {name for name in state.agent_names() if is_place_taken(state, name)}
-        for left in unsaved(state, repository, project.worktrees, taken | {LANDER}):
+    if project.state.root.is_dir():
+        for left in GitLeftovers(project, repository).unsaved():
             item, attempt = (left.session.item, left.session.attempt) if left.session else (None, None)
             why = "not saved yet: a worker that starts there, or `parallel-loop doctor --repair`, saves it"
             rows.append(_fields(item=item, attempt=attempt, why=why, worktree=str(left.path)))
@@ -114,7 +109,7 @@ def restore(caller: Caller, text: str, branch: str | None) -> None:
     name = branch or f"salvage/{one.name}"
     if name.startswith("parallel-loop/") or not repository.is_valid_branch(name):
         raise WrongUsage(f"--branch: {name!r} cannot be the name of a branch of yours; choose another")
-    made = make_branch(_leased(repository), one.commit, name)
+    made = make_branch(repository.leased_git(), one.commit, name)
     target = project.config.target or repository.branch_checked_out() or "HEAD"
     click.echo(f"branch {name} is {'now' if made else 'already'} at {one.commit[:12]}; look at it with")
     click.echo(f"  git -C {shlex.quote(str(repository.root))} log -p {shlex.quote(target)}..{shlex.quote(name)}")
@@ -142,7 +137,7 @@ def prune(caller: Caller, older_than: str, as_json: bool) -> None:
         raise WrongUsage(f"--older-than: {error}") from error
     _, repository = _open(caller)
     old = [one for one in saved(repository) if one.at_seconds <= oldest]
-    let_go(_leased(repository), old)
+    let_go(repository.leased_git(), old)
     if as_json:
         write_json([_row(one) for one in old])
         return
@@ -157,13 +152,6 @@ def _open(caller: Caller) -> tuple[Project, Repository]:
 
     project = caller.project(only_read=True)
     return project, Repository.open(project.root)
-
-
-def _leased(repository: Repository) -> Git:
-    """Return a git whose locks `doctor --repair` knows for ours when it was killed."""
-    from ...worktrees.git import Git
-
-    return Git(repository.root, git_dir=repository.git_dir, lease=repository.git_dir / "parallel-loop.lease")
 
 
 def _find(repository: Repository, text: str) -> list[Saved]:
