@@ -14,7 +14,7 @@ from ..harness.pausing.pauses import Trouble
 from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
-from ..queue.requests import REVIEW, UNLANDED
+from ..queue.requests import REVIEW, is_unlanded
 from ..queue.survey import Survey
 from ..worktrees.quarantine import Call
 from .drawing.moments import clock
@@ -39,7 +39,7 @@ def attention(
         *calls,
         *_want_of_room(agents, lack),
         *_obstacles(agents, target),
-        *(_question(entry) for entry, state in entries if state == "waiting" and not _is_unlanded(entry)),
+        *(_question(entry) for entry, state in entries if state == "waiting" and not is_unlanded(entry)),
         *(_failure(entry) for entry, state in entries if state == "failed"),
         *(_damage(damage) for damage in survey.damage),
         *_waiting_for_good([entry for entry, state in entries if state == "blocked"], survey),
@@ -109,14 +109,10 @@ def _question(entry: Entry) -> Attention:
     return Attention(item=item_id, why=why, next=f"parallel-loop answer {item_id} TEXT")
 
 
-def _is_unlanded(entry: Entry) -> bool:
-    return entry.last is not None and entry.last.outcome == UNLANDED
-
-
 def _unlanded(entries: Iterable[tuple[Entry, State]]) -> Iterator[Attention]:
     """Yield once what was left on its branch, as configured, and who waits for it."""
     entries = list(entries)
-    left = [entry.item.id for entry, state in entries if state == "waiting" and _is_unlanded(entry)]
+    left = [entry.item.id for entry, state in entries if is_unlanded(entry)]
     if not left:
         return
     blocked = (entry for entry, state in entries if state == "blocked")

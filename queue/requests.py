@@ -16,6 +16,11 @@ REVIEW = "review"
 UNLANDED = "unlanded"
 
 
+def is_unlanded(entry: Entry) -> bool:
+    """Whether the item was left on its branch, until somebody asks that it lands."""
+    return entry.last is not None and entry.last.kind == "waiting" and entry.last.outcome == UNLANDED
+
+
 class NoSuchItem(LookupError):
     """There is no item of that id."""
 

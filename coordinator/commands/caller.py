@@ -95,6 +95,8 @@ def find_entry(project: Project, item_id: str) -> Entry:
 
 def waits_for(entry: Entry, is_done: Callable[[str], bool], read: Callable[[str], Entry | None]) -> list[str]:
     """Return the dependencies of an item that are not done; of one that never will be by itself, why."""
+    from ...queue.requests import is_unlanded
+
     names = []
     for name in entry.item.after:
         if not is_done(name):
@@ -102,7 +104,7 @@ def waits_for(entry: Entry, is_done: Callable[[str], bool], read: Callable[[str]
             last = None if other is None else other.last
             if last is not None and last.kind in {"failed", "cancelled"}:
                 names.append(f"{name}, which is {last.kind}")
-            elif last is not None and last.outcome == "unlanded":
+            elif other is not None and is_unlanded(other):
                 names.append(f"{name}, which has not landed")
             else:
                 names.append(name)

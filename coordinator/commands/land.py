@@ -8,7 +8,7 @@ import click
 
 from ...harness.project import Project
 from ...queue import requests
-from ...queue.requests import UNLANDED, Refused
+from ...queue.requests import Refused, is_unlanded
 from ...queue.survey import Survey
 from ..lock import AlreadyRunning, Holder, read_holder
 from .caller import Caller, find_entry
@@ -54,8 +54,7 @@ def land(caller: Caller, item_ids: tuple[str, ...]) -> int:
 def _left_over(project: Project) -> tuple[str, ...]:
     survey = Survey(project.queue)
     survey.refresh()
-    entries = (entry for entry in survey.entries() if entry.last_is("waiting"))
-    return tuple(entry.item.id for entry in entries if entry.records[-1].outcome == UNLANDED)
+    return tuple(entry.item.id for entry in survey.entries() if is_unlanded(entry))
 
 
 def _require_known(project: Project, item_id: str) -> None:
