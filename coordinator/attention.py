@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..harness.configuration.wording import in_utf8
 from ..harness.pausing.pause_file import what, why
 from ..harness.pausing.pauses import Trouble
 from ..harness.shortage import Lack
@@ -93,7 +94,7 @@ def paused(pause: Trouble, now: str) -> Attention:
 
 def shared(call: Call) -> Attention:
     """Say what a program did to what all worktrees share."""
-    return Attention(item=None, why=call.why, next=f"cat {shlex.quote(shown(str(call.note)))}")
+    return Attention(item=None, why=call.why, next=f"cat {shlex.quote(in_utf8(str(call.note)))}")
 
 
 def _question(entry: Entry) -> Attention:
@@ -141,7 +142,7 @@ def _failure(entry: Entry) -> Attention:
 
 def _damage(damage: Damage) -> Attention:
     """A retry would help nobody: nothing can be done to an item that cannot be read."""
-    return Attention(item=damage.item, why=f"{shown(damage.path)}: {damage.problem}", next="parallel-loop doctor")
+    return Attention(item=damage.item, why=f"{in_utf8(damage.path)}: {damage.problem}", next="parallel-loop doctor")
 
 
 def _waiting_for_good(blocked: Iterable[Entry], survey: Survey) -> Iterator[Attention]:
@@ -169,8 +170,3 @@ def _waiting(ids: Sequence[str], dependency: str, state: str, command: str) -> A
 
 def _why(entry: Entry) -> str:
     return (entry.last.why if entry.last else None) or ""
-
-
-def shown(path: str) -> str:
-    """Return a path as text that JSON can hold: file names may be any bytes."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

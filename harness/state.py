@@ -11,6 +11,7 @@ import msgspec
 
 from ..queue import atomic
 from ..queue.clock import utc_now
+from .configuration.wording import in_utf8
 from .diagnose import Verdict
 from .identity import Identity, is_alive
 from .shortage import Lack
@@ -89,7 +90,10 @@ class StateDirectory:
 
     def record_event(self, event: str, **details: str | float | None) -> bool:
         """Append one line to the history of the run; what cannot be written is not worth stopping for, and False."""
-        line = {"at": utc_now(), "event": event, **{key: value for key, value in details.items() if value is not None}}
+        line: dict[str, str | float] = {"at": utc_now(), "event": event}
+        for key, value in details.items():
+            if value is not None:
+                line[key] = in_utf8(value) if isinstance(value, str) else value
         try:
             atomic.append_line(self.events, msgspec.json.encode(line))
         except OSError:

@@ -35,7 +35,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
 
 
 def happened(shop: Workshop, *names: str) -> list[str]:
-    lines = map(json.loads, shop.project.state.events.read_text().splitlines())
+    lines = map(json.loads, shop.project.state.events.read_bytes().splitlines())
     return [line["why"] for line in lines if line["event"] in names]
 
 
@@ -74,6 +74,23 @@ def test_nothing_that_all_worktrees_share_reaches_the_next_item(shop: Workshop, 
     write(shop.root, {"mine.txt": "mine"})
     git(shop.root, "add", "mine.txt")
     git(shop.root, "commit", "-q", "-m", "mine")  # no hook in the way
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "line\u2028separator".encode(), "space\u3000".encode()])
+def test_names_that_other_programs_could_not_write_down_are_in_nobodys_way(shop: Workshop, name: bytes) -> None:
+    def branches() -> str:
+        return attempt_git(shop.root, "for-each-ref", "refs/heads/[!p]*").stdout
+
+    mine = f"mine-{os.fsdecode(name)}"
+    git(shop.root, "branch", mine)
+    write(shop.root, {f".git/hooks/{mine}": "called by a hook\n"})
+    before = branches()
+    octal = "".join(f"\\{byte:03o}" for byte in name)
+    shop.work("one", f"git branch \"$(printf 'theirs-{octal}')\"; echo one > one.txt")
+    assert branches() == before
+    assert len([why for why in happened(shop, "set-aside") if "a program made refs/heads/theirs-" in why]) == 1
+    assert happened(shop, "unguarded") == []
+    assert shop.work("two", "echo two > two.txt").commit
 
 
 def test_files_that_a_program_had_git_ignore_are_committed_nevertheless(shop: Workshop) -> None:

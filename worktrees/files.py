@@ -12,6 +12,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name can be written down in JSON: one that the disk has in other bytes cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def flush_file_system(path: Path) -> None:
     """Make all that was written to the file system of `path` survive a power cut, whoever wrote it. Raises OSError."""
     try:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .files import is_utf8
+
 CONFIGURATIONS = ("config", "config.worktree")
 RULES = ("info/exclude", "info/attributes", "info/grafts")  # which files git sees, and how
 REPORTED = ("objects/info/alternates", "objects/info/http-alternates", "shallow")  # to put them back could lose objects
@@ -88,7 +90,10 @@ def look(common_dir: Path) -> dict[str, File]:
 
 
 def _hooks(common_dir: Path) -> Iterator[str]:
-    """The hooks with the files beside them that they may call; git's own samples run nowhere."""
+    """The hooks with the files beside them that they may call; git's own samples run nowhere.
+
+    What has a name that is no UTF-8 is no hook, and is left out: what is found is written down as JSON.
+    """
     top = common_dir / HOOKS
     if top.is_symlink() or not top.is_dir():
         yield HOOKS
@@ -97,6 +102,7 @@ def _hooks(common_dir: Path) -> Iterator[str]:
     for folder, below, files in os.walk(top):
         links = [name for name in below if Path(folder, name).is_symlink()]
         for name in sorted((*files, *links)):
-            if not name.endswith((".sample", ".parallel-loop")) and count < _MOST_HOOKS:
+            path = str(Path(folder, name).relative_to(common_dir))
+            if not name.endswith((".sample", ".parallel-loop")) and is_utf8(path) and count < _MOST_HOOKS:
                 count += 1
-                yield str(Path(folder, name).relative_to(common_dir))
+                yield path

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .evidence import Command, deleted_ref, dropped_stashes
+from .files import is_utf8
 from .git import Git, GitError
 from .links import backlink, worktree_dirs
 from .operations import read_line
@@ -57,9 +58,13 @@ class Deed:
 
 
 def remember(repository: Repository, at_ns: int) -> Before:
-    """What there is now; one git command."""
-    listed = repository.git.text("for-each-ref", "--format=%(objectname) %(refname)", *_WATCHED)
-    refs = {name: value for value, name in (line.split(" ", 1) for line in listed.splitlines())}
+    """What there is now; one git command.
+
+    A ref whose name is no UTF-8 is left out: what is remembered is written down as JSON.
+    """
+    fields = repository.git.run("for-each-ref", "--format=%(objectname)%00%(refname)%00", *_WATCHED).fields
+    refs = {name: value.removeprefix("\n") for value, name in zip(fields[::2], fields[1::2], strict=True)}
+    refs = {name: value for name, value in refs.items() if is_utf8(name)}
     return Before(refs, tuple(entry.new for entry in _stash(repository)), at_ns)
 
 

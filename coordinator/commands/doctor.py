@@ -10,6 +10,7 @@ import click
 
 from ...harness.configuration.config import Config, load_config
 from ...harness.configuration.settings import ConfigError
+from ...harness.configuration.wording import in_utf8
 from ...harness.project import Project
 from ...harness.state import CONFIG_NAME, DIRECTORY, StateDirectory
 from ...worktrees.errors import GitError, GitMissing
@@ -59,11 +60,8 @@ def doctor(caller: Caller, mend: bool, as_json: bool) -> int:
     repaired = repair(Project.open(start)) if mend else []
     findings = list(examine(start))
     if as_json:
-        shown = [
-            {"name": f.name, "verdict": f.verdict, "detail": _utf8(f.detail), "remedy": _utf8(f.remedy)}
-            for f in findings
-        ]
-        write_json({"findings": shown, "repaired": [_utf8(line) for line in repaired]})
+        rows = [_row(finding) for finding in findings]
+        write_json({"findings": rows, "repaired": [in_utf8(line) for line in repaired]})
     else:
         for line in repaired:
             click.echo(f"done  {line}")
@@ -112,6 +110,6 @@ def _line(finding: Finding) -> str:
     return f"{_MARKS[finding.verdict]}  {finding.name:<14}{one_line(finding.detail)}{remedy}"
 
 
-def _utf8(text: str | None) -> str | None:
-    """A path may hold bytes that are no UTF-8, which JSON has no way to say."""
-    return None if text is None else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _row(finding: Finding) -> dict[str, str | None]:
+    remedy = None if finding.remedy is None else in_utf8(finding.remedy)
+    return {"name": finding.name, "verdict": finding.verdict, "detail": in_utf8(finding.detail), "remedy": remedy}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...harness.configuration.wording import in_utf8
 from ..errors import NotThere, WrongUsage
 from .caller import Caller, write_json
 
@@ -76,10 +77,10 @@ def show(caller: Caller, text: str, as_json: bool) -> None:
     for one in _find(repository, text):
         has = content(repository.git, one.commit, against)
         files: list[dict[str, object]] = [
-            {"path": _utf8(name), "added": added, "removed": removed} for name, added, removed in has.files
+            {"path": in_utf8(name), "added": added, "removed": removed} for name, added, removed in has.files
         ]
-        commits: list[dict[str, object]] = [{"commit": name, "subject": _utf8(text)} for name, text in has.commits]
-        row = _row(one) | {"base": has.base, "message": _utf8(has.message), "commits": commits, "files": files}
+        commits: list[dict[str, object]] = [{"commit": name, "subject": in_utf8(text)} for name, text in has.commits]
+        row = _row(one) | {"base": has.base, "message": in_utf8(has.message), "commits": commits, "files": files}
         shown.append(row)
         if not as_json:
             _print_content(row, commits, files)
@@ -165,7 +166,7 @@ def _find(repository: Repository, text: str) -> list[Saved]:
 
 def _row(one: Saved) -> dict[str, object]:
     at = datetime.fromtimestamp(one.at_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    about = {"subject": _utf8(one.subject), "why": _utf8(one.why)}
+    about = {"subject": in_utf8(one.subject), "why": in_utf8(one.why)}
     return _fields(ref=one.ref, item=one.item, attempt=one.attempt, commit=one.commit, at=at, **about)
 
 
@@ -199,8 +200,3 @@ def _print_content(row: dict[str, object], commits: list[dict[str, object]], fil
         lines.append(f"file    {size:<12} {one['path']}")
     for line in lines:
         click.echo(f"  {clean(line, most=4000)}".rstrip())
-
-
-def _utf8(text: str) -> str:
-    """A name may hold bytes that are no UTF-8, which JSON has no way to say."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -31,6 +31,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def in_utf8(text: str) -> str:
+    """Return `text` as JSON can hold it: names of files and of branches may have any bytes, which become escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the remedy for an unknown word: the nearest known one, else all of them."""
     names = list(known)
