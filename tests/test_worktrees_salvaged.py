@@ -53,6 +53,14 @@ def test_all_that_is_saved_is_listed_by_one_question(root: Path) -> None:
     assert matching(every, "fi") == []
 
 
+def test_a_commit_without_a_message_is_among_those_that_are_shown(root: Path) -> None:
+    git(root, "switch", "-q", "--detach")
+    git(root, "commit", "-q", "--allow-empty", "--allow-empty-message", "-m", "")
+    silent = git(root, "rev-parse", "HEAD")
+    made = commit(root, {"more": "more\n"}, "last")
+    assert content(Git(root), made, "main").commits == ((made, "last"), (silent, ""))
+
+
 def test_gc_keeps_what_is_saved_even_when_it_prunes_at_once(root: Path) -> None:
     kept, lost = loose(root, "kept"), loose(root, "lost")
     keep(Git(root), f"{SALVAGE}/fix/1", kept)

@@ -100,11 +100,10 @@ def content(git: Git, commit: str, against: str | None) -> Content:
     base = git.run("merge-base", commit, against, ok=(0, 1)).text or None if against else None
     span = commit if base is None else f"{base}..{commit}"
     log = git.run("log", "-z", "--no-show-signature", "--format=%H%x00%s", *(() if base else ("-1",)), span)
-    words = os.fsdecode(log.stdout).rstrip("\0").split("\0")
     start = base or git.run("hash-object", "-t", "tree", "--stdin", stdin=b"").text  # the empty tree
     stat = git.run("diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", start, commit)
     message = git.text("log", "-1", "--no-show-signature", "--format=%B", commit)
-    pairs = tuple(zip(words[::2], words[1::2], strict=False))
+    pairs = tuple(zip(log.fields[::2], log.fields[1::2], strict=True))
     return Content(base, message, pairs, tuple(map(_file, stat.fields)))
 
 
