@@ -9,18 +9,17 @@ Where git lost or keeps no such log, the commit's own date counts, or the time o
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .git import Git, GitError
+from .reflogs import read_log
 from .repository import Repository, resolve
 from .salvage import SALVAGE
 from .spent import change_refs
 
 LEFT_BEHIND = "refs/parallel-loop/left-behind"  # where earlier versions kept what a program left behind
-_LOG_LINE = re.compile(rb"[0-9a-f]+ [0-9a-f]+ .*> (\d+) [+-]\d{4}\t?(.*)")
 _ITEM = re.compile(r"(?P<item>[^/]+)/(?P<attempt>\d+)(?:-\d+)*")
 _OTHERS = {"follow", "unknown"}
 
@@ -136,11 +135,10 @@ def _file(field: str) -> tuple[str, int | None, int | None]:
 def _logged(repository: Repository, ref: str, date: int) -> tuple[int, str]:
     """When and why the ref was made, by its log; by the commit's `date` where that says nothing."""
     log = repository.git_dir / "logs" / ref
+    entries = read_log(log)
+    if entries:
+        return entries[-1].at, entries[-1].message.removeprefix("parallel-loop: ")
     try:
-        line = log.read_bytes().rstrip(b"\n").rpartition(b"\n")[2]
-        found = _LOG_LINE.fullmatch(line)
-        if found:
-            return int(found[1]), os.fsdecode(found[2]).removeprefix("parallel-loop: ")
         return max(date, int(log.stat().st_mtime)), ""  # `git reflog expire` emptied it then
     except OSError:
         return date, ""
