@@ -16,6 +16,7 @@ from ..worktrees.environment import Identity
 from ..worktrees.errors import GitError, WorktreeGone
 from ..worktrees.found import save_found
 from ..worktrees.pool import marked_worktrees
+from ..worktrees.reflogs import program_email
 from ..worktrees.repository import Repository
 from ..worktrees.salvage import SALVAGE, Kept, has_work, salvage
 from ..worktrees.worktree import Worktree
@@ -32,8 +33,8 @@ class Unsaved:
 
 
 def agent_identity(name: str) -> Identity:
-    """Who commits for an agent."""
-    return Identity(f"{name} (parallel-loop)", f"{name}@parallel-loop.invalid")
+    """Who commits for an agent, and whom the guard takes for its programs."""
+    return Identity(f"{name} (parallel-loop)", program_email(name))
 
 
 def rescue(

@@ -5,14 +5,15 @@ from __future__ import annotations
 from ..worktrees.environment import Identity
 from ..worktrees.errors import GitError
 from ..worktrees.landing import LANDING_BRANCH, LandingBranch
-from ..worktrees.reflogs import program_email
+from ..worktrees.reflogs import OUR_EMAIL
 from ..worktrees.repository import Repository
 from ..worktrees.setup import set_up
 from ..worktrees.worktree import Worktree
 from .project import Project
+from .rescuing import agent_identity
 
-LANDER_IDENTITY = Identity("parallel-loop", "parallel-loop@parallel-loop.invalid")
-CHECKS_IDENTITY = Identity("landing (parallel-loop)", program_email("landing"))  # so that their doing is told from ours
+LANDER_IDENTITY = Identity("parallel-loop", OUR_EMAIL)
+CHECKS_IDENTITY = agent_identity("landing")  # so that their doing is told from ours
 
 
 def ensure_landing_branch(repository: Repository, worktree: Worktree, target: str) -> LandingBranch:

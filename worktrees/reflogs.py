@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DOMAIN = "@parallel-loop.invalid"
-_OURS = f"parallel-loop{_DOMAIN}"
+OUR_EMAIL = f"parallel-loop{_DOMAIN}"
 _LINE = re.compile(rb"([0-9a-f]{40,64}) ([0-9a-f]{40,64}) .*?<([^>\n]*)> (\d+) [+-]\d+(?:\t(.*))?")
 
 
@@ -32,7 +32,7 @@ class Entry:
     @property
     def is_of_a_program(self) -> bool:
         """Whether some agent's program, or a check, made this step."""
-        return self.email.endswith(_DOMAIN) and self.email != _OURS
+        return self.email.endswith(_DOMAIN) and self.email != OUR_EMAIL
 
 
 def program_email(name: str) -> str:
