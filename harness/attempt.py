@@ -22,12 +22,14 @@ from ..worktrees.locks import LockTimeout
 from ..worktrees.pool import ForeignDirectory
 from ..worktrees.recycle import BranchExists, RecycleFailed, detach, recycle, reset_to
 from ..worktrees.repository import EmptyRepository
+from ..worktrees.salvage import SALVAGE
 from ..worktrees.setup import OutsideTree
 from ..worktrees.worktree import Worktree
 from .commands import Commands
 from .configuration.settings import ConfigError
 from .outcome import Evidence, judge
 from .programs import program_of
+from .rescuing import tell_saved
 from .runner import Run
 from .setting_up import equip, landing_tip
 from .shortage import is_shortage, once_there_is_room
@@ -137,7 +139,7 @@ class Attempt:
         # What is found in the worktree from here on is of this attempt; what was there before has been salvaged.
         session = Session(claim.item.id, claim.attempt, self._evidence.branch, claim.started_at)
         atomic.replace_file(place.agent.session, msgspec.json.encode(session))
-        place.guard.begin(f"refs/parallel-loop/salvage/{session.item}/{session.attempt}", session.branch)
+        place.guard.begin(f"{SALVAGE}/{session.item}/{session.attempt}", session.branch)
         return start
 
     def _is_ours(self) -> bool:
@@ -191,15 +193,7 @@ class Attempt:
             f"Program: {program_of(item, place.project.config)}\n"
         )
         rest = commit_rest(worktree, self._evidence.branch, message, place.identity, start=start, heir=self._heir)
-        for kept in rest.kept:
-            place.project.state.record_event(
-                "salvaged",
-                agent=place.agent.name,
-                item=item.id,
-                attempt=self._claim.attempt,
-                ref=kept.ref,
-                commit=kept.commit,
-            )
+        tell_saved(place.project.state, place.agent, rest.kept, item.id, self._claim.attempt)
         if rest.commits:
             place.repository.flush()  # the record that names the commit is flushed, too
         return rest

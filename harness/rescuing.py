@@ -8,7 +8,7 @@ Assumes: the caller holds the agent's place, and what its workers had started is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +56,20 @@ def rescue(
     new = [one for one in (kept, *save_found(worktree, ref, identity)) if one is not None and one.is_new]
     if new:
         repository.flush()  # what it was made of may be removed next
-    for one in new:
-        state.record_event(
-            "salvaged",
-            agent=agent.name,
-            item=session.item if session else None,
-            attempt=session.attempt if session else None,
-            ref=one.ref,
-            commit=one.commit,
-        )
+    tell_saved(state, agent, new, *((session.item, session.attempt) if session else ()))
     return kept
+
+
+def tell_saved(
+    state: StateDirectory,
+    agent: AgentDirectory,
+    kept: Iterable[Kept],
+    item: str | None = None,
+    attempt: int | None = None,
+) -> None:
+    """Tell of work of an attempt that a ref of ours keeps."""
+    for one in kept:
+        state.record_event("salvaged", agent=agent.name, item=item, attempt=attempt, ref=one.ref, commit=one.commit)
 
 
 def unsaved(
