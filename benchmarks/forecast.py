@@ -20,9 +20,9 @@ from pathlib import Path
 from tables import table
 
 from parallel_loop.harness.overlaps.choice import Choice, Touching
-from parallel_loop.harness.overlaps.forecast import Watched
 from parallel_loop.harness.overlaps.named import Names
 from parallel_loop.harness.pausing.trials import Trials
+from parallel_loop.harness.rereading import Watched
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.taking import Taker
 from parallel_loop.worktrees.forecast import TrialMerges
@@ -96,7 +96,7 @@ def choosing(folder: Path, *, known: bool, items: int) -> float:
     for number in range(2 * items):
         add(project, f"i{number}")
     if known:
-        Watched(project.state.touching, Touching()).write(Touching(in_work={"elsewhere": ("src/a.py", "docs/*.md")}))
+        Watched(project.state.touching, Touching).write(Touching(in_work={"elsewhere": ("src/a.py", "docs/*.md")}))
     taker, trials = Taker(project.queue, Owner("agent-1", os.getpid())), Trials(project)
     choice = Choice(project, trials, Names(Git(project.root), "HEAD"))
     both = [list[float](), list[float]()]

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..harness import guard
-from ..harness.overlaps.forecast import Forecast, Watched
+from ..harness.overlaps.forecast import Forecast
 from ..harness.project import Project
+from ..harness.rereading import Watched
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import Heartbeat, place_order, read_record
 from ..queue.clock import later, seconds_between, utc_now
@@ -170,7 +171,7 @@ def build(
 
 def _conflicts(project: Project, survey: Survey) -> Iterator[Conflict]:
     """Yield what the lander foresees, as far as it is still in work: nobody may have made a forecast since."""
-    for clash in Watched(project.state.forecast, Forecast()).look().conflicts:
+    for clash in Watched(project.state.forecast, Forecast).look().conflicts:
         found = [survey.get(item) for item in clash.items]
         if all(entry is not None and survey.state(entry) in {"working", "landing"} for entry in found):
             yield Conflict(items=clash.items, paths=clash.paths)

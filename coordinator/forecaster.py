@@ -15,9 +15,10 @@ import itertools
 import time
 from typing import NamedTuple
 
-from ..harness.overlaps.forecast import BranchInWork, Clash, Forecast, Watched
+from ..harness.overlaps.forecast import BranchInWork, Clash, Forecast
 from ..harness.overlaps.globs import condensed
 from ..harness.project import Project
+from ..harness.rereading import Watched
 from ..harness.state import read_session
 from ..queue.atomic import Unreadable
 from ..queue.records import ENDED, Entry
@@ -52,7 +53,7 @@ class Forecaster:
     def __init__(self, project: Project, repository: Repository, worktree: Worktree) -> None:
         self._project, self._repository = project, repository
         self._merges = TrialMerges(worktree)
-        self._file = Watched(project.state.forecast, Forecast())
+        self._file = Watched(project.state.forecast, Forecast)
         self._forecast = self._file.look()
         self._seen: object = None
         self._merged = False  # in the last forecast

@@ -26,7 +26,7 @@ their history; branches, landed commits and refs/parallel-loop/salvage stay in t
 
 _TRIES = 2  # a heartbeat is overwritten in place where there is no room for a new file
 _FIRST_FILE_TIME = 1e9  # 2001; as a monotonic clock, 31 years without a restart
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+_T = TypeVar("_T")
 
 
 class StateDirectory:
@@ -217,7 +217,7 @@ def read_session(directory: AgentDirectory) -> Session | None:
     return read_record(directory.session, Session)
 
 
-def read_record(path: Path, kind: type[_Struct]) -> _Struct | None:
+def read_record(path: Path, kind: type[_T]) -> _T | None:
     """Return what a small file of ours holds, None when it is not there or holds something else."""
     for _ in range(_TRIES):
         with suppress(msgspec.MsgspecError, atomic.Unreadable):

@@ -23,8 +23,8 @@ MAY_IMPORT = {
 WITHIN_HARNESS: dict[str, set[str]] = {  # what else of harness/ a folder in it may import; the rest may import it all
     "configuration": set(),
     "keeping": {"configuration", "identity", "logs", "state"},
-    "overlaps": {"pausing", "project"},
-    "pausing": {"configuration", "outcome", "programs", "project"},
+    "overlaps": {"pausing", "project", "rereading"},
+    "pausing": {"configuration", "outcome", "programs", "project", "rereading"},
 }
 DOORS = {
     "git": ("worktrees/git.py",),

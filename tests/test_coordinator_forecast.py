@@ -14,8 +14,9 @@ from parallel_loop.coordinator.aggregate import current_snapshot
 from parallel_loop.coordinator.forecaster import Forecaster
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.overlaps.forecast import Clash, Forecast, Watched
+from parallel_loop.harness.overlaps.forecast import Clash, Forecast
 from parallel_loop.harness.project import Project
+from parallel_loop.harness.rereading import Watched
 from parallel_loop.harness.state import Session
 from parallel_loop.queue import atomic
 from parallel_loop.queue.clock import utc_now
@@ -62,7 +63,7 @@ class Worker:
 
 
 def forecast(project: Project) -> Forecast:
-    return Watched(project.state.forecast, Forecast()).look()
+    return Watched(project.state.forecast, Forecast).look()
 
 
 def maker(lander: Lander) -> Forecaster:

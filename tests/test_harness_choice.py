@@ -11,10 +11,11 @@ import pytest
 
 from parallel_loop.harness.overlaps import choice
 from parallel_loop.harness.overlaps.choice import LONGEST_SECONDS, Choice, Touching
-from parallel_loop.harness.overlaps.forecast import BranchInWork, Forecast, Watched
+from parallel_loop.harness.overlaps.forecast import BranchInWork, Forecast
 from parallel_loop.harness.overlaps.named import Names
 from parallel_loop.harness.pausing.trials import Trials
 from parallel_loop.harness.project import Project
+from parallel_loop.harness.rereading import Watched
 from parallel_loop.queue.chain import Chain
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
@@ -58,11 +59,11 @@ class Chooser:
 
 
 def touching(project: Project) -> Touching:
-    return Watched(project.state.touching, Touching()).look()
+    return Watched(project.state.touching, Touching).look()
 
 
 def forecast(project: Project, **fields: object) -> None:
-    Watched(project.state.forecast, Forecast()).write(Forecast(**fields))
+    Watched(project.state.forecast, Forecast).write(Forecast(**fields))
 
 
 def test_what_declares_the_same_paths_is_not_started_together_while_others_are_ready(project: Project) -> None:

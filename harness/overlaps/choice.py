@@ -28,7 +28,8 @@ from ...queue.records import Entry, Item
 from ...queue.taking import Claim, Enough, Taker
 from ..pausing.trials import Trials
 from ..project import Project
-from .forecast import Forecast, Watched
+from ..rereading import Watched
+from .forecast import Forecast
 from .globs import Paths, escaped
 from .named import Names, paths_of
 
@@ -52,8 +53,8 @@ class Choice:
 
     def __init__(self, project: Project, trials: Trials, names: Names) -> None:
         self._project, self._trials, self._names = project, trials, names
-        self._file = Watched(project.state.touching, Touching())
-        self._forecast_file = Watched(project.state.forecast, Forecast())
+        self._file = Watched(project.state.touching, Touching)
+        self._forecast_file = Watched(project.state.forecast, Forecast)
         self._touching, self._forecast = Touching(), Forecast()
         self._passed_over: dict[str, str] = {}  # by us, as long as that is not written
         self._items: dict[str, tuple[int, tuple[str, ...]]] = {}  # priority and paths of items that were looked at

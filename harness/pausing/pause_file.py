@@ -24,12 +24,12 @@ from ..configuration.config import Config
 from ..configuration.settings import SHELL
 from ..programs import program_of
 from ..project import Project
+from ..rereading import Watched
 from . import pauses
 from .pauses import Event, State, Trouble
 
 _PATIENCE_SECONDS = 2.0  # the lock is held for a millisecond, unless its holder was stopped
 _LOOK_SECONDS = 0.005
-_decode = msgspec.json.Decoder(tuple[Trouble, ...]).decode
 
 
 def key_of(item: Item, config: Config) -> str:
@@ -51,21 +51,11 @@ class PauseFile:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._path = project.state.pauses
-        self._seen: tuple[int, ...] = ()
-        self._state: State = ()
+        self._file = Watched(project.state.pauses, tuple[Trouble, ...])
 
     def look(self) -> State:
         """Return what is known, read again only when the file is another one than before."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            self._seen, self._state = (), ()
-            return ()
-        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if seen != self._seen:
-            self._seen, self._state = seen, self._read()
-        return self._state
+        return self._file.look()
 
     def in_force(self) -> dict[str, Trouble]:
         """Return the pauses by key, without those that began under another configuration."""
@@ -79,19 +69,12 @@ class PauseFile:
     def change(self, event: Event) -> tuple[State, State]:
         """Let `event` happen, tell who waits of it, and return what was known before and after. Raises OSError."""
         with self._locked():
-            before = self._read()
+            before = self._file.read()
             after = pauses.after(before, event, self._project.queue.now())
             if after != before:
-                atomic.replace_file(self._path, msgspec.json.encode(after) + b"\n")
+                self._file.write(after)
         self._tell(before, after)
         return before, after
-
-    def _read(self) -> State:
-        try:
-            data = atomic.read_file(self._path)
-            return () if data is None else _decode(data)
-        except (msgspec.MsgspecError, atomic.Unreadable):
-            return ()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
