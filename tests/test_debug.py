@@ -104,7 +104,7 @@ def test_a_breakpoint_stops_on_the_terminal_and_the_item_lands_after_it(project:
     assert code == 0, terminal.seen
     assert landed_items(project, "main") == ["one"]
     for step in (
-        r"\[git\] git switch .*parallel-loop/item/one/1: exit code 0 after \d+ ms\r\n",
+        r"\[git\] git symbolic-ref .*parallel-loop/item/one/1: exit code 0 after \d+ ms\r\n",
         r"\[heart\] agent-1: working\r\n\[runner\] runs /bin/sh -c .*\r\nbegun\r\nno terminal\r\n",
         r"\[runner\] exited after [\d.]+ s, exit code 0\r\n",
         r"\[runner\] runs /bin/sh -c 'echo looks at .*\r\nlooks at one\r\n",
