@@ -184,6 +184,7 @@ def test_nothing_lands_while_the_landing_branch_is_checked_out(tmp_path: Path) -
 def test_a_lock_that_a_killed_git_left_is_reported_and_no_work_is_done_twice(tmp_path: Path) -> None:
     project = make_project(tmp_path / "r")
     lock = project.root / ".git" / "packed-refs.lock"
+    git(project.root, "config", "core.packedRefsTimeout", "0")  # nobody will ever remove that lock
     with running(project, "--agents", "1") as run:
         add(project, "one", f"touch {lock}; echo 1 > one.txt", max_attempts=1)
         eventually(lambda: "packed-refs.lock is in the way" in str(run.snapshot().target.blocked), PATIENCE_SECONDS)
@@ -193,12 +194,22 @@ def test_a_lock_that_a_killed_git_left_is_reported_and_no_work_is_done_twice(tmp
     assert kinds(project, "one") == ["claimed", "landing", "done"]
 
 
+IMPATIENT = """
+import sys
+from parallel_loop.coordinator import cli, crew
+crew._TRY_AGAIN_SECONDS = 0.1
+sys.exit(cli.main(["run", *sys.argv[1:]]))
+"""
+
+
 def test_places_that_cannot_be_started_are_given_up_and_the_run_says_so(tmp_path: Path) -> None:
+    script = tmp_path / "impatient.py"
+    script.write_text(IMPATIENT)
     project = make_project(tmp_path / "r", "health: {restarts: 1}\n")
     add(project, "one")
     for name in ("agent-1", "landing"):
         (project.state.agent(name).worker_log).mkdir(parents=True)
-    with running(project, "--agents", "1", "--drain") as run:
+    with running(project, "--agents", "1", "--drain", main=str(script)) as run:
         assert run.wait() == 1
         assert "given up" in run.output
     assert states(project) == {"one": "ready"}

@@ -178,6 +178,7 @@ def test_a_git_that_cannot_hinders_nothing_and_loses_nothing(project: Project) -
     cancel(project.queue, "fix")
     lock = project.root / ".git/packed-refs.lock"
     lock.touch()
+    git(project.root, "config", "core.packedRefsTimeout", "0")  # git would wait for a second each time
     keeper = housekeeper(project)
     keeper.tidy()
     assert branches(project) == {"fix/1"}

@@ -222,9 +222,19 @@ def test_a_lander_killed_between_the_record_and_the_target_is_followed_by_one_th
     assert landed_items(project, "main") == ["one"]
 
 
+IMPATIENT = """
+import sys
+from parallel_loop.coordinator import cli, work_left
+work_left._OVERLOOKED_SECONDS = 0.5
+sys.exit(cli.main(["run", *sys.argv[1:]]))
+"""
+
+
 def test_an_item_whose_adder_was_killed_before_the_hint_is_found_in_a_run(tmp_path: Path) -> None:
+    script = tmp_path / "impatient.py"
+    script.write_text(IMPATIENT)
     project = make_project(tmp_path / "r")
-    with running(project, "--agents", "1") as run:
+    with running(project, "--agents", "1", main=str(script)) as run:
         eventually(lambda: run.agent("agent-1"), PATIENCE_SECONDS)
         item = Item(id="overlooked", title="x", added_at=project.queue.now(), command="true")
         assert project.queue.chain.create_item(item)
