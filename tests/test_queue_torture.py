@@ -28,15 +28,18 @@ QUEUE = TESTS.parent / "queue"
 # What the torture says when it finds the fault, and not another that follows from it; and the number of the schedule
 # that found it when this was written. After a change in the queue it may be a later one: the search goes on from there.
 MARKS = {
-    "owner after link": (0, r"can be seen and is not complete: b''"),
-    "shared marker": (0, r"ends the attempt of"),
+    "owner after link": (5, r"can be seen and is not complete: b''"),
+    "shared marker": (2, r"ends the attempt of"),
     "check, then create": (3, r"has changed from .*\"kind\":\"(claimed|cancelled)\""),
-    "take back by age": (18, r"taken back at .*, alive until"),
+    "take back by age": (32, r"taken back at .*, alive until"),
     "JSON rewritten": (5, r"has changed from"),
-    "textbook": (60, r"was taken twice|ends the attempt of|took .*, but it says"),
-    "end without number": (65, r"(done|landing|released|waiting|failed) after (cancelled|retried)|ends the attempt of"),
-    "import one by one": (58, r"only .* were added"),
-    "place of the dead": (92, r"claims of the role narrow are open"),
+    "textbook": (78, r"was taken twice|ends the attempt of|took .*, but it says"),
+    "end without number": (
+        120,
+        r"(done|landing|released|waiting|failed) after (cancelled|retried)|ends the attempt of",
+    ),
+    "import one by one": (178, r"only .* were added"),
+    "place of the dead": (175, r"claims of the role narrow are open"),
 }
 _MOST_SCHEDULES = 600  # to look for a fault in; it takes so long only where it is not found
 
@@ -51,11 +54,11 @@ def run(script: str, *arguments: str) -> tuple[int, list[str]]:
 
 
 def test_random_schedules_of_kills_lose_nothing_and_do_nothing_twice() -> None:
-    code, lines = run("torture.py", "0", "100")
+    code, lines = run("torture.py", "0", "50")
     assert code == 0, "\n".join(lines)
-    kills = re.fullmatch(r"100 schedules; (\d+) kills at (\d+) steps; .*", lines[-1])
+    kills = re.fullmatch(r"50 schedules; (\d+) kills at (\d+) steps; .*", lines[-1])
     assert kills
-    assert int(kills[1]) > 200
+    assert int(kills[1]) > 120
     assert int(kills[2]) > 80
 
 
