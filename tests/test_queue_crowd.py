@@ -61,7 +61,7 @@ def open_claims(queue: Queue) -> Counter[str]:
     return Counter(name.partition("-")[0] for name, chain in chains.items() if chain and chain[-1]["kind"] == "claimed")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.large) for seed in range(1, 10))])
 def test_limits_hold_exactly_among_32_processes_that_are_killed_at_any_moment(queue, seed) -> None:
     chance = random.Random(seed)
     queue.add([an_item(f"{role}-{index}", role=role) for index in range(60) for role in LIMITS])
