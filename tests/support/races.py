@@ -100,7 +100,7 @@ def _push(folder: Path, root: Path) -> Callable[[Toll], None]:
         done = attempt_git(clone, "push", "--quiet", "origin", "HEAD:main").returncode == 0
         toll.pushed += done
         toll.refused += not done
-        time.sleep(0.2)
+        time.sleep(0.2)  # as people push: without a pause the target would move faster than anything can land on it
 
     return work
 

@@ -138,6 +138,7 @@ class Soak:
             self.judge.look()
             if self._plan.fast and not self._rest and self.hits.total() >= min(_WARM_KILLS, self._plan.kills // 2):
                 self._wait_until_quiet()
+            # Who is hit when is a matter of time here, and so is what the judge looks for: nothing to wait for.
             time.sleep(_LOOK_SECONDS if self.judge.all_is_well else _CLOSE_LOOK_SECONDS)
 
     def _is_over(self) -> bool:
@@ -244,13 +245,13 @@ class Soak:
         self.ground.tidy()
         idle = 0
         while (idle < self._plan.agents or not self._survey.is_drained()) and time.monotonic() < end:
-            time.sleep(0.5)
+            time.sleep(0.5)  # a look reads the whole queue, and would keep busy what is to become quiet
             self.judge.look()
             self._survey.refresh()
             idle = sum(beat.state == "idle" for beat in self.ground.beats())
         idle_since = utc_now()
         while current_snapshot(self.ground.project).at < idle_since and time.monotonic() < end:
-            time.sleep(_LOOK_SECONDS)  # until the coordinator has published what came last
+            time.sleep(_LOOK_SECONDS)  # until the coordinator has published what came last; if it never does, go on
         now = self.gauges.read(self.ground.coordinator, [], None)
         if now is not None:
             self._rest.append(now)
@@ -279,7 +280,7 @@ class Soak:
                 if time.monotonic() >= next_read:
                     self._read()
                     next_read += _READ_SECONDS
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_LOOK_SECONDS)  # the judge looks at every turn, until the run has ended or has had its time
         if self.ground.exit_code not in {0, 1}:
             code = self.ground.exit_code
             self.judge.violations.append(f"what was left was not done, exit code {code}: {self.ground.log_end()}")
