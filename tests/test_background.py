@@ -55,7 +55,7 @@ def holder(project: Project) -> Holder:
 def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
     """A socket that is told things, and its address."""
     if request.param == "an abstract name" and os.uname().sysname != "Linux":
-        pytest.skip("only Linux has sockets without a file")
+        pytest.skip("needs Linux: elsewhere every address of such a socket is a file")
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
         listener.setblocking(False)
         path = f"{tmp_path}/notify" if request.param == "a file" else f"@test-{os.getpid()}"

@@ -71,7 +71,7 @@ def test_a_reader_that_goes_away_ends_the_output_in_silence(root: Path) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room; macOS has none")
 def test_a_full_disk_under_the_output_is_said(root: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -85,7 +85,7 @@ def test_a_full_disk_under_the_output_is_said(root: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not Path("/sys/kernel").exists(), reason="root can write everywhere but in the file systems of the Linux kernel"
+    not Path("/sys/kernel").exists(), reason="needs /sys/kernel of Linux, where not even root can make a folder"
 )
 def test_a_state_directory_that_cannot_be_written_is_said_with_its_path(root: Path) -> None:
     (root / ".parallel-loop").symlink_to("/sys/kernel")

@@ -158,7 +158,7 @@ def test_git_is_not_asked_about_branches_that_nobody_touched(tmp_path: Path, ref
     project = make_project(tmp_path / "r")
     root = project.root
     if refs == "reftable" and attempt_git(root, "refs", "migrate", "--ref-format=reftable").returncode != 0:
-        pytest.skip("git before 2.46 cannot turn a repository into one with reftables")
+        pytest.skip("needs `git refs migrate` with reftables, which came with git 2.46")
     touches: list[Callable[[], object]] = [
         lambda: commit(root, {"mine": "mine"}, "by the user"),
         lambda: git(root, "switch", "--quiet", "-c", "feature"),

@@ -33,10 +33,10 @@ def base(state: StateDirectory) -> Iterator[Path]:
     """The folder of control groups of a repository, as a coordinator makes it."""
     group = cgroup.own_group()
     if group is None or not cgroup.is_delegated(group):
-        pytest.skip("no control group is delegated to this user here")
+        pytest.skip("needs a control group (version 2) below which this user may make others")
     found = find_out(state)
     if not found.base:
-        pytest.skip("this kernel cannot end a control group")
+        pytest.skip("needs cgroup.kill, which came with Linux 5.14, and a group that takes others below it")
     yield Path(found.base)
     for left in cgroup.groups_below(found.base):
         left.remove()

@@ -130,7 +130,10 @@ def test_a_program_that_stops_its_keeper_gains_nothing(bench: Bench) -> None:
 # --- a keeper that is not root --------------------------------------------------------------------------------------
 
 
-as_root = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="root can be somebody else")
+as_root = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None,
+    reason="needs root and setpriv, to have a keeper run as another user",
+)
 
 
 def be_somebody(bench: Bench, monkeypatch: pytest.MonkeyPatch, prefix: str = "") -> None:

@@ -72,7 +72,9 @@ def test_this_file_system_has_all_that_is_needed(tmp_path) -> None:
     require(tmp_path, durable=True)
 
 
-@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system, as Linux has")
+@pytest.mark.skipif(
+    not os.access("/dev/shm", os.W_OK), reason="needs /dev/shm, a file system in memory; macOS has none"
+)
 def test_a_file_system_in_memory_has_all_that_is_needed(tmp_path_factory) -> None:
     folder = Path("/dev/shm") / f"parallel-loop-test-{os.getpid()}"
     folder.mkdir()

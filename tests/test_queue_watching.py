@@ -277,7 +277,7 @@ def test_a_user_who_has_no_more_of_inotify_polls(tmp_path: Path, limit: str, num
         sys.platform != "linux"
         or subprocess.run([*in_a_namespace, "true"], capture_output=True, check=False).returncode
     ):
-        pytest.skip("limits of inotify can be set for one test only in a user namespace, which cannot be made here")
+        pytest.skip("needs a user namespace of Linux: only in one can a test have limits of inotify of its own")
     argv = [*in_a_namespace, sys.executable, "-P", "-c", WAY, str(tmp_path / "bell")]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"polling {number}\n", "")

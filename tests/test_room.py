@@ -29,7 +29,7 @@ def try_for_real(command: list[str]) -> None:
 @pytest.mark.large  # as all of `make room`, but for the descriptors below
 def test_a_disk_that_is_full_for_a_while_costs_nothing_and_is_told_of() -> None:
     if not small_disks.may_mount():
-        pytest.skip("nothing can be mounted here, not even in a namespace of its own: run it as root on Linux")
+        pytest.skip("needs a small file system of its own, and so to be root on Linux and allowed to mount")
     try_for_real(small_disks.in_a_namespace("tmpfs", "bytes"))
 
 

@@ -47,7 +47,9 @@ def a_service(root: Path | str, python: str = sys.executable, path: str = "/usr/
 # --- the files ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd itself says whether a unit is right")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze, which reads units as systemd does"
+)
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_systemd_finds_nothing_wrong_with_the_unit_of_any_repository(tmp_path: Path, name: str) -> None:
     root = tmp_path / name
@@ -233,7 +235,7 @@ def test_a_unit_that_does_not_start_stays_and_is_explained(root: Path, cli: Comm
 
 
 @pytest.mark.skipif(
-    not Path("/sys/kernel").exists(), reason="root can write everywhere but in the kernel's file systems"
+    not Path("/sys/kernel").exists(), reason="needs /sys/kernel of Linux, where not even root can make a folder"
 )
 def test_a_home_that_cannot_be_written_is_said_with_its_path(
     cli: CommandLine, fake: Fake, monkeypatch: pytest.MonkeyPatch
