@@ -1,9 +1,42 @@
-"""What holds for every test."""
+"""What holds for every test, and the fixtures that several modules share; a module that needs another has its own."""
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
+
+import pytest
+
+from parallel_loop.harness.state import StateDirectory
+from parallel_loop.queue.store import Queue
+from support.cli import CommandLine
+from support.queues import Clock, make_queue
+from support.repository import make_repository
 
 # A shell starts background jobs with SIGINT ignored, and what we start inherits that: the tests of Ctrl-C would wait
 # for ever wherever the tests themselves run in the background, as they may in CI.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    """A queue whose time only passes when it is looked at."""
+    return make_queue(tmp_path / "queue", Clock())
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDirectory:
+    state = StateDirectory(tmp_path / "state")
+    state.create()
+    return state
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A user's repository."""
+    return make_repository(tmp_path / "repo")
+
+
+@pytest.fixture
+def cli(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    return CommandLine(capsys, monkeypatch, root)

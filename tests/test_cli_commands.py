@@ -23,18 +23,8 @@ from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
 from support.cli import CommandLine
-from support.repository import git, make_repository
+from support.repository import git
 from support.runs import running
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return make_repository(tmp_path / "repo")
-
-
-@pytest.fixture
-def cli(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    return CommandLine(capsys, monkeypatch, root)
 
 
 @pytest.fixture

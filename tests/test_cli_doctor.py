@@ -20,17 +20,7 @@ from parallel_loop.queue.bell import Bell
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.taking import Taker
 from support.cli import CommandLine
-from support.repository import git, make_empty_repository, make_repository
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return make_repository(tmp_path / "repo")
-
-
-@pytest.fixture
-def cli(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    return CommandLine(capsys, monkeypatch, root)
+from support.repository import git, make_empty_repository
 
 
 @pytest.fixture

@@ -12,17 +12,6 @@ from parallel_loop.harness.project import Project
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.taking import Taker
 from support.cli import CommandLine
-from support.repository import make_repository
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return make_repository(tmp_path / "repo")
-
-
-@pytest.fixture
-def cli(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    return CommandLine(capsys, monkeypatch, root)
 
 
 @pytest.fixture

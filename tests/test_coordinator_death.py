@@ -25,7 +25,6 @@ from support.repository import attempt_git, git
 from support.runs import (
     PATIENCE_SECONDS,
     WORKER,
-    Run,
     add,
     happened,
     kinds,
@@ -45,11 +44,6 @@ def last(project: Project, item_id: str) -> Record:
     assert entry is not None
     assert entry.last is not None
     return entry.last
-
-
-def kill_coordinator(run: Run) -> None:
-    run.process.kill()
-    run.process.wait()
 
 
 # --- what a worker is told ------------------------------------------------------------------------------------------
@@ -124,7 +118,7 @@ def test_finish_records_the_outcome_claims_nothing_more_and_ends(tmp_path: Path)
     with running(project, "--agents", "1") as run:
         run.until_working("in-hand")
         add(project, "later")
-        kill_coordinator(run)
+        run.kill()
         go.touch()
         eventually(lambda: living(project) == [], PATIENCE_SECONDS)
         assert kinds(project, "in-hand") in (["claimed", "landing"], ["claimed", "landing", "done"])
@@ -142,7 +136,7 @@ def test_stop_ends_the_programs_whatever_they_ignore_and_gives_the_items_back_at
     with running(project, "--agents", "1") as run:
         run.until_working("deaf")
         eventually(up.exists, PATIENCE_SECONDS)
-        kill_coordinator(run)
+        run.kill()
         eventually(lambda: living(project) == [], PATIENCE_SECONDS)
     record = last(project, "deaf")
     assert (record.kind, record.outcome, record.counted) == ("released", "interrupted", False)
@@ -156,7 +150,7 @@ def test_stop_ends_the_checks_of_the_lander_and_the_item_lands_later(tmp_path: P
     add(project, "one")
     with running(project, "--agents", "1") as run:
         eventually(up.exists, PATIENCE_SECONDS)
-        kill_coordinator(run)
+        run.kill()
         eventually(lambda: living(project) == [], PATIENCE_SECONDS)
         assert states(project) == {"one": "landing"}
         go.touch()
@@ -172,7 +166,7 @@ def test_stop_holds_for_a_worker_that_was_asked_to_finish_before(tmp_path: Path)
         run.until_working("long")
         run.send(signal.SIGINT)
         eventually(lambda: run.agent("agent-1").health == "finishing", PATIENCE_SECONDS)
-        kill_coordinator(run)
+        run.kill()
         eventually(lambda: living(project) == [], PATIENCE_SECONDS)
     assert not last(project, "long").counted
 
@@ -185,7 +179,7 @@ def test_the_next_one_adopts_the_living_hears_of_the_dead_and_starts_no_second_c
         add(project, f"item-{number}", f"test -e {tmp_path}/again || {{ {waits_for(path)}; }}; echo x > y{number}")
     with running(project, "--agents", "3") as run:
         workers = [run.until_working(f"item-{number}") for number in range(3)]
-        kill_coordinator(run)
+        run.kill()
         go[0].touch()
         eventually(lambda: not alive(workers[0]), PATIENCE_SECONDS)
         workers[1].kill()
@@ -233,7 +227,7 @@ def test_stop_reaches_the_workers_that_outlived_their_coordinator(
     add(project, "long", "echo half > half; exec sleep 1000")
     with running(project, "--agents", "1") as run:
         run.until_working("long")
-        kill_coordinator(run)
+        run.kill()
         eventually(lambda: [agent.name for agent in run.snapshot().agents] == ["agent-1"], PATIENCE_SECONDS)
         (need,) = run.snapshot().attention
         left = "1 worker of an earlier run still finishes what is in hand: agent-1 (long)"
@@ -263,7 +257,7 @@ def test_landing_without_a_coordinator_leaves_what_protects_a_worker_of_an_earli
     with running(project, "--agents", "2") as run:
         worker = run.until_working("long")
         eventually(lambda: states(project)["one"] == "waiting", PATIENCE_SECONDS)
-        kill_coordinator(run)
+        run.kill()
         eventually(lambda: not is_place_taken(project.state, LANDER), PATIENCE_SECONDS)
         assert call(project.root, "land").code == 0
         assert states(project) == {"one": "done", "long": "working"}

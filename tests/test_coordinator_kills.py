@@ -18,7 +18,6 @@ from support.repository import git
 from support.runs import (
     PATIENCE_SECONDS,
     WORKER,
-    Run,
     add,
     drain,
     happened,
@@ -150,18 +149,13 @@ def test_a_given_up_lander_needs_a_person(tmp_path: Path) -> None:
 # --- a coordinator that was killed ----------------------------------------------------------------------------------
 
 
-def kill_coordinator(run: Run) -> None:
-    run.process.kill()
-    run.process.wait()
-
-
 def test_a_new_coordinator_watches_the_living_and_takes_nothing_from_them(tmp_path: Path) -> None:
     go = tmp_path / "go"
     project = make_project(tmp_path / "r")
     add(project, "in-hand", waits_for(go))
     with running(project, "--agents", "1") as run:
         worker = run.until_working("in-hand")
-        kill_coordinator(run)
+        run.kill()
         with running(project, "--agents", "1", "--drain") as second:
             eventually(lambda: happened(project, "adopted"), PATIENCE_SECONDS)
             agent = eventually(lambda: second.agent("agent-1"), PATIENCE_SECONDS)
@@ -180,7 +174,7 @@ def test_an_adopted_worker_that_is_killed_loses_its_item_and_its_program(tmp_pat
     with running(project, "--agents", "1") as run:
         worker = run.until_working("one")
         eventually(flag.exists, PATIENCE_SECONDS)
-        kill_coordinator(run)
+        run.kill()
         with running(project, "--agents", "1", "--drain") as second:
             eventually(lambda: happened(project, "adopted"), PATIENCE_SECONDS)
             worker.kill()
@@ -196,7 +190,7 @@ def test_a_worker_that_had_not_said_who_it_is_is_left_alone_and_waited_for(tmp_p
     add(project, "in-hand", waits_for(go))
     with running(project, "--agents", "1") as run:
         worker = run.until_working("in-hand")
-        kill_coordinator(run)
+        run.kill()
         heartbeat = project.state.agent("agent-1").heartbeat
         aside = heartbeat.with_name("aside")
         heartbeat.rename(aside)

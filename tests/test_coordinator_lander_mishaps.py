@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,21 +21,6 @@ from support.landing import a_lander, hand_over, land, landed_items, scratch
 from support.repository import git
 from support.runs import LANDER, PATIENCE_SECONDS, kinds, living, make_project
 from support.waiting import eventually
-
-
-def test_an_item_cancelled_during_its_check_does_not_land(tmp_path: Path) -> None:
-    flag = tmp_path / "checking"
-    project = make_project(tmp_path / "r", f"checks: ['touch {flag}; exec sleep 1000']")
-    hand_over(project, "one", {"one": "1"})
-    with lander_process(project) as process:
-        eventually(flag.exists, PATIENCE_SECONDS)
-        cancel(project.queue, "one")
-        eventually(lambda: project.queue.hints.landing() == [], PATIENCE_SECONDS)
-        process.stdin.close()
-        assert process.wait(PATIENCE_SECONDS) == 0
-    assert kinds(project, "one")[-1] == "cancelled"
-    assert landed_items(project) == []
-    assert git(project.root, "for-each-ref", "refs/parallel-loop/candidate") == ""
 
 
 class lander_process:  # noqa: N801 (used like a function)
@@ -57,12 +44,32 @@ class lander_process:  # noqa: N801 (used like a function)
         self._log.close()
 
 
-def test_a_lander_killed_during_a_check_leaves_no_candidate_behind(tmp_path: Path) -> None:
-    flag = tmp_path / "flag"
-    project = make_project(tmp_path / "r", f"checks: ['test -e {flag}-go || {{ touch {flag}; exec sleep 1000; }}']")
+@contextmanager
+def lander_in_a_check(project: Project, flag: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A lander that has come to the check of the item `one`, which makes `flag`."""
     hand_over(project, "one", {"one": "1"})
     with lander_process(project) as process:
         eventually(flag.exists, PATIENCE_SECONDS)
+        yield process
+
+
+def test_an_item_cancelled_during_its_check_does_not_land(tmp_path: Path) -> None:
+    flag = tmp_path / "checking"
+    project = make_project(tmp_path / "r", f"checks: ['touch {flag}; exec sleep 1000']")
+    with lander_in_a_check(project, flag) as process:
+        cancel(project.queue, "one")
+        eventually(lambda: project.queue.hints.landing() == [], PATIENCE_SECONDS)
+        process.stdin.close()
+        assert process.wait(PATIENCE_SECONDS) == 0
+    assert kinds(project, "one")[-1] == "cancelled"
+    assert landed_items(project) == []
+    assert git(project.root, "for-each-ref", "refs/parallel-loop/candidate") == ""
+
+
+def test_a_lander_killed_during_a_check_leaves_no_candidate_behind(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    project = make_project(tmp_path / "r", f"checks: ['test -e {flag}-go || {{ touch {flag}; exec sleep 1000; }}']")
+    with lander_in_a_check(project, flag) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert git(project.root, "for-each-ref", "refs/parallel-loop/candidate") != ""
@@ -151,9 +158,7 @@ def test_there_is_one_lander_at_a_time(tmp_path: Path) -> None:
 def test_stopping_in_the_middle_of_a_check_leaves_the_item_for_the_next_lander(tmp_path: Path) -> None:
     flag = tmp_path / "checking"
     project = make_project(tmp_path / "r", f"checks: ['test -e {flag} || {{ touch {flag}; exec sleep 1000; }}']")
-    hand_over(project, "one", {"one": "1"})
-    with lander_process(project) as process:
-        eventually(flag.exists, PATIENCE_SECONDS)
+    with lander_in_a_check(project, flag) as process:
         process.terminate()
         assert process.wait(PATIENCE_SECONDS) == 0
     assert kinds(project, "one")[-1] == "landing"

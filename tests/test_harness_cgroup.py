@@ -22,13 +22,6 @@ from support.waiting import eventually
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> StateDirectory:
-    state = StateDirectory(tmp_path / "state")
-    state.create()
-    return state
-
-
-@pytest.fixture
 def base(state: StateDirectory) -> Iterator[Path]:
     """The folder of control groups of a repository, as a coordinator makes it."""
     group = cgroup.own_group()

@@ -16,7 +16,6 @@ from parallel_loop.harness.overlaps.named import Names
 from parallel_loop.harness.pausing.trials import Trials
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.rereading import Watched
-from parallel_loop.queue.chain import Chain
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
@@ -24,6 +23,7 @@ from parallel_loop.worktrees.git import Git
 from support.pausing import MINE, add_all, pause, with_clock
 from support.queues import Clock
 from support.runs import happened, make_project
+from support.taking import asked_of, items_read
 
 
 @pytest.fixture
@@ -177,9 +177,7 @@ def test_only_so_many_are_looked_at(project: Project, monkeypatch: pytest.Monkey
     add_all(project, "one", *(f"like{number}" for number in range(8)), paths=("src",))
     add_all(project, "other")
     chooser = Chooser(project)
-    read: list[str] = []
-    real = Chain.read_named_item
-    monkeypatch.setattr(Chain, "read_named_item", lambda chain, name: read.append(name) or real(chain, name))
+    read = items_read(monkeypatch)
     assert (chooser.taken(), chooser.taken()) == ("one", "like0")
     assert len(set(read)) == 6
     assert chooser.taken() == "like1"
@@ -190,9 +188,7 @@ def test_while_nothing_is_known_no_item_is_read_and_nothing_written(
 ) -> None:
     add_all(project, "one", "two")
     chooser = Chooser(project)
-    asked: list[object] = []
-    take = chooser.taker.take
-    monkeypatch.setattr(chooser.taker, "take", lambda *given: asked.extend(given) or take(*given))
+    asked = asked_of(chooser.taker, monkeypatch)
     assert (chooser.taken(), chooser.taken(), chooser.taken()) == ("one", "two", None)
     assert asked == []
     assert not project.state.touching.exists()

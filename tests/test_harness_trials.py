@@ -15,13 +15,13 @@ from parallel_loop.harness.pausing import pauses
 from parallel_loop.harness.pausing.pause_file import PauseFile
 from parallel_loop.harness.pausing.pauses import Event, Resumed, State, TrialBegun
 from parallel_loop.harness.project import Project
-from parallel_loop.queue.chain import Chain
 from parallel_loop.queue.taking import Claim, PassesOver
 from parallel_loop.queue.watching import BellWatch
 from support.harness import make_workshop, spare_others
 from support.pausing import MINE, Stand, add_all, pause, with_clock
 from support.queues import Clock
 from support.runs import make_project
+from support.taking import asked_of, items_read
 
 
 @pytest.fixture
@@ -40,9 +40,7 @@ def test_items_of_a_paused_program_are_passed_over_each_read_once(
     stand = pause(project)
     add_all(project, *(f"m{number}" for number in range(50)))
     add_all(project, "y1", "y2", "y3", program="yours")
-    read: list[str] = []
-    real = Chain.read_named_item
-    monkeypatch.setattr(Chain, "read_named_item", lambda chain, name: read.append(name) or real(chain, name))
+    read = items_read(monkeypatch)
     assert [stand.taken(), stand.taken(), stand.taken(), stand.taken()] == ["y1", "y2", "y3", None]
     assert [name for name in read if name[0] == "m"] == [f"m{number}" for number in range(50)]
     add_all(project, "urgent", priority=0)
@@ -59,9 +57,7 @@ def test_while_none_is_paused_nothing_is_read_locked_or_written(
     looks: list[Path] = []
     real = Path.stat
     monkeypatch.setattr(Path, "stat", lambda path, **how: looks.append(path) or real(path, **how))
-    asked: list[object] = []
-    take = stand.taker.take
-    monkeypatch.setattr(stand.taker, "take", lambda *given: asked.extend(given) or take(*given))
+    asked = asked_of(stand.taker, monkeypatch)
     claim = stand.take()
     assert claim is not None
     stand.end(claim, "done")

@@ -22,13 +22,6 @@ OUTSIDE = b"the user's own\n"
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> StateDirectory:
-    state = StateDirectory(tmp_path / "state")
-    state.create()
-    return state
-
-
-@pytest.fixture
 def outside(tmp_path: Path) -> Path:
     path = tmp_path / "outside"
     path.write_bytes(OUTSIDE)

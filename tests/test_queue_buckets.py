@@ -40,11 +40,6 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "bucket")
 
 
-@pytest.fixture
-def queue(tmp_path: Path):
-    return make_queue(tmp_path / "queue", Clock())
-
-
 def test_lines_are_read_in_order_and_not_again_once_they_are_struck(path: str) -> None:
     assert append(path, [TWO, ONE])
     bucket = Bucket(path)

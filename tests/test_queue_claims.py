@@ -18,22 +18,15 @@ from support.queue_checker import read_chains
 from support.queues import (
     AT_ONCE,
     START,
-    Clock,
     add,
     an_item,
     append,
     drain,
     end,
-    make_queue,
     make_taker,
     record,
     states,
 )
-
-
-@pytest.fixture
-def queue(tmp_path):
-    return make_queue(tmp_path / "queue", Clock())
 
 
 def kinds(queue, item_id: str) -> list[str]:

@@ -20,24 +20,17 @@ from support.queue_checker import read_chains
 from support.queues import (
     AT_ONCE,
     START,
-    Clock,
     add,
     an_item,
     drain,
     end,
     lose_ready_hints,
-    make_queue,
     make_taker,
     names_in,
     ready_lines,
     states,
 )
 from support.steps import Killed
-
-
-@pytest.fixture
-def queue(tmp_path):
-    return make_queue(tmp_path / "queue", Clock())
 
 
 def die(*_args: object, **_more: object) -> None:

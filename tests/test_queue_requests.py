@@ -4,12 +4,7 @@ import pytest
 
 from parallel_loop.queue.requests import NoSuchItem, Refused, answer, approve, cancel, land, reject, retry
 from parallel_loop.queue.store import Queue
-from support.queues import Clock, add, drain, end, make_queue, make_taker, states
-
-
-@pytest.fixture
-def queue(tmp_path):
-    return make_queue(tmp_path / "queue", Clock())
+from support.queues import add, drain, end, make_taker, states
 
 
 @pytest.fixture

@@ -39,11 +39,6 @@ IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,6}", fullmatch=True)
 HEADER = b'{"items":1,"latest":"","seconds":0,"timed":0}\n'
 
 
-@pytest.fixture
-def queue(tmp_path):
-    return make_queue(tmp_path / "queue", Clock())
-
-
 def counts(queue: Queue) -> dict[str, int]:
     survey = Survey(queue)
     survey.refresh()

@@ -36,11 +36,6 @@ from support.queues import (
 from support.steps import Killed, Step, watched
 
 
-@pytest.fixture
-def queue(tmp_path):
-    return make_queue(tmp_path / "queue", Clock())
-
-
 def test_a_stale_listing_does_not_bring_a_packed_item_back(queue) -> None:
     add(queue, "a")
     late, other = make_taker(queue, "late"), make_taker(queue, "other")

@@ -98,6 +98,11 @@ class Run:
     def send(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def kill(self) -> None:
+        """Kill the coordinator; all others are left as they are."""
+        self.process.kill()
+        self.process.wait()
+
     def children(self, module: str) -> list[psutil.Process]:
         """Its child processes that run `module`."""
         found = []
