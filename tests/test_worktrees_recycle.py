@@ -238,7 +238,7 @@ def test_a_clean_worktree_takes_few_git_commands(place, monkeypatch):
 
     monkeypatch.setattr(Git, "run", counted)
     recycle(place.worktree, place.start, "one")
-    assert [argv[0] for argv in calls] == ["ls-files", "checkout", "clean", "status", "update-ref", "symbolic-ref"]
+    assert [argv[0] for argv in calls] == ["checkout", "clean", "ls-files", "update-ref", "symbolic-ref"]
 
 
 def test_unchanged_files_are_not_written_again(place):

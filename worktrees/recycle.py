@@ -11,6 +11,7 @@ replace refs) is not looked at here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 from .branches import move_branch
 from .errors import GitError
 from .files import make_accessible, nested_git_entries, remove
-from .index import clear_flags, is_sound, unusual_entries
+from .index import Contents, clear_flags, contents, is_sound
 from .operations import STATE_FILES
 from .repository import resolve
 from .worktree import Worktree
@@ -75,16 +76,15 @@ def reset_to(worktree: Worktree, commit: str, *, keep: Sequence[str] = ()) -> No
     for name in _OWN_FILES:
         remove(worktree.git_dir / name)
     _trim_log(worktree.git_dir / "logs" / "HEAD")
-    _prepare_index(worktree)
+    if not is_sound(worktree.git_dir / "index"):
+        remove(worktree.git_dir / "index")  # git fills it again from the commit
     try:
-        _reset(worktree, commit, keep)
-        if not _leftovers(worktree, commit, keep):
+        if not _leftovers(worktree, commit, keep, _reset(worktree, commit, keep)):
             return
     except GitError:
         make_accessible(worktree.path)
     _empty(worktree, keep)
-    _reset(worktree, commit, keep)
-    leftovers = _leftovers(worktree, commit, keep)
+    leftovers = _leftovers(worktree, commit, keep, _reset(worktree, commit, keep))
     # Files that git calls modified right after it wrote them (line endings, a missing filter) are the repository's way.
     if any(not entry.startswith("1 .M") for entry in leftovers):
         raise RecycleFailed(worktree.path, leftovers)
@@ -119,30 +119,36 @@ def _trim_log(log: Path) -> None:
     draft.rename(log)
 
 
-def _prepare_index(worktree: Worktree) -> None:
-    index = worktree.git_dir / "index"
-    if not is_sound(index):
-        remove(index)  # git fills it again from the commit
-        return
+def _reset(worktree: Worktree, commit: str, keep: Sequence[str]) -> Contents:
+    """Have git make the worktree clean, and return what is in it then."""
     git = worktree.git()
-    unusual = unusual_entries(git)
-    if unusual.unchecked or unusual.skipped:
-        clear_flags(git, unusual, absent=True)
-
-
-def _reset(worktree: Worktree, commit: str, keep: Sequence[str]) -> None:
-    git = worktree.git()
+    checkout = ("checkout", "--quiet", "--force", "--detach", commit)
     clean = ("clean", "-ffdxq", *(f"--exclude={pattern}" for pattern in keep))
-    git.run("checkout", "--quiet", "--force", "--detach", commit)
+    git.run(*checkout)
     git.run(*clean)
     if keep:
         _drop_links(worktree, keep)
-    nested = list(nested_git_entries(worktree.path, [pattern.rstrip("/") for pattern in keep]))
-    if nested:  # in a folder with tracked files: git does not list it, clean does not see it
-        submodules = {worktree.path / name / ".git" for name in unusual_entries(git).links}
-        for entry in set(nested) - submodules:
-            remove(entry)
-        git.run(*clean)
+    found = contents(git, keep)
+    flagged = bool(found.unusual.unchecked or found.unusual.skipped)
+    nested = _nested(worktree, found, keep)
+    if not flagged and not nested:
+        return found
+    if flagged:  # git did not look at those files
+        clear_flags(git, found.unusual, absent=True)
+        git.run(*checkout)
+    for entry in nested:
+        remove(entry)
+    git.run(*clean)
+    return contents(git, keep)
+
+
+def _nested(worktree: Worktree, found: Contents, keep: Sequence[str]) -> list[Path]:
+    """The `.git` of repositories in folders with tracked files: git does not list them, and clean does not see them."""
+    folders = [worktree.path / name for name in found.folders if not _is_kept(name, keep)]
+    nested = [folder / ".git" for folder in folders if os.path.lexists(folder / ".git")]
+    for name in found.unusual.links:  # the own `.git` of a submodule belongs there
+        nested += nested_git_entries(worktree.path / name, [pattern.rstrip("/") for pattern in keep])
+    return nested
 
 
 def _drop_links(worktree: Worktree, keep: Sequence[str]) -> None:
@@ -155,13 +161,17 @@ def _drop_links(worktree: Worktree, keep: Sequence[str]) -> None:
             remove(worktree.path / name.rstrip("/"))
 
 
-def _leftovers(worktree: Worktree, commit: str, keep: Sequence[str]) -> list[str]:
-    """What `git status` has to say about a worktree that should be clean at `commit`."""
+def _leftovers(worktree: Worktree, commit: str, keep: Sequence[str], found: Contents) -> list[str]:
+    """What is not as it should be in a worktree that was reset to `commit` and has `found` in it, as `status` says it.
+
+    At each tracked file checkout itself has looked, as `status` would, but not into submodules.
+    """
+    if not found.unusual.links:
+        return [f"? {name}" for name in found.untracked]
     status = worktree.git().run(
         "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignored", "--ignore-submodules=none"
     )
-    head = f"# branch.oid {commit}"
-    if head not in status.fields:
+    if f"# branch.oid {commit}" not in status.fields:
         return [f"HEAD is not {commit}"]
     entries = [field for field in status.fields if not field.startswith("# ")]
     return [entry for entry in entries if not (entry[0] in "?!" and _is_kept(entry[2:], keep))]
