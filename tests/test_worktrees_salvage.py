@@ -91,6 +91,14 @@ def skip_worktree_edit(wt, admin):
     write(wt, {"f.txt": "hidden"})
 
 
+@case(new="staged")
+def staged_file_that_is_absent_and_marked_skip_worktree(wt, admin):
+    write(wt, {"new": "staged"})
+    git(wt, "add", "new")
+    git(wt, "update-index", "--skip-worktree", "new")
+    (wt / "new").unlink()
+
+
 @case(nested__in__x="deep", nested__y="flat")
 def nested_repository_with_a_commit(wt, admin):
     commit(make_empty_repository(wt / "nested"), {"in/x": "deep"})

@@ -67,11 +67,12 @@ def salvage(
     if not state.changed and not loose:
         return None
     git = worktree.git(identity)
-    head = worktree.head()
+    asked = git.run("rev-parse", "HEAD^{commit}", "HEAD^{tree}", ok=(0, 128))
+    head, tree = asked.text.split() if asked.returncode == 0 else (None, None)  # an orphan branch
     if head and not state.changed and loose == [head]:
         return keep(git, ref, head)
     snapshot = take(worktree, state, ignored=ignored)
-    commit = _commit(worktree, git, snapshot, message, required=bool(loose))
+    commit = _commit(worktree, git, (head, tree), snapshot, message, required=bool(loose))
     snapshot.index.unlink()
     return keep(git, ref, commit) if commit else None
 
@@ -82,22 +83,20 @@ def keep(git: Git, ref: str, commit: str, why: str = "salvage") -> Kept:
     A name that a killed git left locked is not free. The ref's log says when this was, as the commit may be old, and
     `why`.
     """
-    wanted = content(git, commit)
     number = 1
     while True:
         name = ref if number == 1 else f"{ref}-{number}"
-        taken = resolve(git, name)
-        if taken is not None and content(git, taken) == wanted:
-            return Kept(name, taken, is_new=False)
-        if taken is None:
-            logged = ("--create-reflog", "-m", f"parallel-loop: {why}")
-            try:
-                git.run("update-ref", *logged, name, commit, "0" * len(commit))
-            except GitError as error:
-                if number >= _MOST_LOCKED or f"{name}.lock': File exists" not in error.stderr:
-                    raise
-            else:
-                return Kept(name, commit, is_new=True)
+        logged = ("--create-reflog", "-m", f"parallel-loop: {why}")
+        try:
+            git.run("update-ref", *logged, name, commit, "0" * len(commit))
+        except GitError as error:
+            taken = resolve(git, name)
+            if taken is not None and content(git, taken) == content(git, commit):
+                return Kept(name, taken, is_new=False)
+            if taken is None and (number >= _MOST_LOCKED or f"{name}.lock': File exists" not in error.stderr):
+                raise
+        else:
+            return Kept(name, commit, is_new=True)
         number += 1
 
 
@@ -121,9 +120,16 @@ def commit_tree(
     return git.run("commit-tree", tree, *named, stdin=text, env=dated | dict(author or {})).text
 
 
-def _commit(worktree: Worktree, git: Git, snapshot: Snapshot, message: str, *, required: bool) -> str | None:
-    head = worktree.head()
-    committed = git.text("rev-parse", f"{head}^{{tree}}") if head else None
+def _commit(
+    worktree: Worktree,
+    git: Git,
+    base: tuple[str | None, str | None],
+    snapshot: Snapshot,
+    message: str,
+    *,
+    required: bool,
+) -> str | None:
+    head, committed = base
     parents = [head] if head else []
     if snapshot.staged not in {None, committed, snapshot.tree}:
         assert snapshot.staged is not None

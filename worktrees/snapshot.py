@@ -42,7 +42,9 @@ class State:
 
     changed: bool
     sound: bool
+    staged: bool  # whether the index differs from HEAD
     unusual: Unusual
+    names: tuple[str, ...]  # what `status` lists, but for what is in `embedded`
     embedded: tuple[str, ...]
 
 
@@ -66,7 +68,9 @@ def look(worktree: Worktree, *, flags: bool = True, ignored: bool = False) -> St
     embedded |= {f"{name}/" for name in unusual.links if _holds_work(worktree.path / name, name in listed)}
     hidden = flags and (unusual.unchecked or any(os.path.lexists(worktree.path / name) for name in unusual.skipped))
     changed = bool(listed or embedded or hidden or unusual.unmerged or not sound)
-    return State(changed, sound, unusual, tuple(sorted(embedded)))
+    staged = unusual.unmerged or any(field[0] not in " ?!" for field in status.fields)
+    names = tuple(sorted(listed - {name.rstrip("/") for name in embedded} - embedded))
+    return State(changed, sound, staged, unusual, names, tuple(sorted(embedded)))
 
 
 def _holds_work(path: Path, changed: bool) -> bool:
@@ -81,7 +85,9 @@ def take(worktree: Worktree, state: State, *, flags: bool = True, ignored: bool 
     staged = _begin(worktree, state, index, env)
     if flags:
         clear_flags(git, state.unusual, env)
-    added = _add(git, worktree.path, state.embedded, env, ignored)
+    added = _add_listed(git, state, env, flags) if state.sound and not ignored else None
+    if added is None:
+        added = _add(git, worktree.path, state.embedded, env, ignored)
     if added.returncode == 128:  # a clean filter that fails (git-lfs not installed) is fatal; unfiltered beats lost
         git = _without_filters(worktree)
         added = _add(git, worktree.path, state.embedded, env, ignored)
@@ -97,6 +103,8 @@ def _begin(worktree: Worktree, state: State, index: Path, env: dict[str, str]) -
     git = worktree.git()
     if state.sound:
         shutil.copy2(worktree.git_dir / "index", index)  # with its time: git takes a newer index as more trustworthy
+        if not state.staged:
+            return None
         done = git.run("write-tree", env=env, ok=(0, 128))
         return done.text if done.returncode == 0 else _staged_beside_conflicts(worktree)
     head = worktree.head()
@@ -122,6 +130,15 @@ def _staged_beside_conflicts(worktree: Worktree) -> str | None:
     done = git.run("write-tree", env=env, ok=(0, 128))  # an object may be missing
     index.unlink()
     return done.text if done.returncode == 0 else None
+
+
+def _add_listed(git: Git, state: State, env: dict[str, str], flags: bool) -> Result | None:
+    """Add what `look` found without a look at all other files again; None when some of it needs more care."""
+    skipped = [name for name in state.unusual.skipped if os.path.lexists(git.directory / name)]
+    names = [*state.names, *([*state.unusual.unchecked, *skipped] if flags else ())]
+    argv = ("update-index", "--add", "--remove", "--replace", "--ignore-skip-worktree-entries", "-z", "--stdin")
+    done = git.run(*argv, stdin=terminated(names), env=env, ok=(0, 1, 128))
+    return done if done.returncode == 0 and "Ignoring path" not in done.stderr else None
 
 
 def _add(git: Git, root: Path, embedded: tuple[str, ...], env: dict[str, str], ignored: bool) -> Result:
