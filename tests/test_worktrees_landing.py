@@ -66,7 +66,6 @@ def test_branches_land_one_after_the_other(place, landing):
 
 
 def test_a_candidate_costs_few_git_commands(place, landing, monkeypatch):
-    landing.abandon(candidate(landing, branch(place, "first", {"first": "1"})))  # reads the attributes
     sha = branch(place, "one", {"one": "1"})
     calls: list[str] = []
     real = Git.run

@@ -2,8 +2,8 @@
 
 Guarantees: no branch moves and no file of a checkout changes, but for the landing worktree's when git is to try a
 resolution that the user recorded (rerere). What git can resolve by its own means is resolved, in this order: a merge,
-with the attributes of the commit it goes onto (`merge=union`); the branch's commits replayed one by one; rerere.
-What cannot is a `Conflict` that says where, and what both sides did there.
+with the attributes of the commit it goes onto (`merge=union`) wherever the content of a file is merged; the branch's
+commits replayed one by one; rerere. What cannot is a `Conflict` that says where, and what both sides did there.
 
 Source of the plumbing: git-merge-tree(1), git-commit-tree(1).
 """
@@ -26,6 +26,7 @@ from .worktree import Worktree
 Style = Literal["merge", "squash", "rebase"]
 
 _TREE = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64})\0")
+_CONTENT_MERGE = b"\0Auto-merging\0"  # a message of `merge-tree -z`, which has its kind between NULs
 _UNRELATED = "it shares no commit with the landing branch"
 _MOST_NAMED = 10  # paths in one line
 _MOST_PATHS = 5  # of which both sides are told
@@ -113,8 +114,20 @@ class Joiner:
         return _conflict(merged.stdout) if merged.returncode == 1 else found[1].decode()
 
     def _run_merge_tree(self, onto: str, source: str, attributes: str) -> Result:
-        git = Git(self._attributes.at(attributes), git_dir=self._worktree.git_dir, lease=self._worktree.lease)
-        argv = ("merge-tree", "--write-tree", "--name-only", "-z", onto, source)
+        """Merge, and once more with the right attributes if they have a say and were others.
+
+        Attributes say how the content of a file is merged that both sides changed. Most branches have no such file, and
+        to find out whether the attributes changed takes as long as the merge.
+        """
+        merged = self._merge_with_attributes_of_before(onto, source)
+        has_content_merges = merged.returncode == 1 or _CONTENT_MERGE in merged.stdout
+        if has_content_merges and self._attributes.fill(attributes):
+            merged = self._merge_with_attributes_of_before(onto, source)
+        return merged
+
+    def _merge_with_attributes_of_before(self, onto: str, source: str) -> Result:
+        git = Git(self._attributes.folder, git_dir=self._worktree.git_dir, lease=self._worktree.lease)
+        argv = ("merge-tree", "--write-tree", "--messages", "--name-only", "-z", onto, source)
         # The landing worktree's own index belongs to another commit, whose attributes must not count.
         no_index = {"GIT_INDEX_FILE": str(self._worktree.git_dir / "parallel-loop.index.none")}
         return git.run(*argv, ok=(0, 1, 128), env=no_index)
