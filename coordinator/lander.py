@@ -91,7 +91,7 @@ class Lander:
         worktree = self._pool.ensure(LANDER)
         self._branch = ensure_landing_branch(self._repository, worktree, target)
         self._branch.take_over()
-        self._tip = self._branch.tip()  # where we left the landing branch
+        self._begun_at = self._branch.tip()
         for commit in self._branch.candidates_left():
             self._branch.abandon(Candidate(commit, "", ""))
         self._room = Room(project, orders, self._heart, LANDER)
@@ -227,7 +227,6 @@ class Lander:
         self._pool.ensure(LANDER)  # anybody may have deleted it
         self._restore_branch()
         self._keeper.look()
-        self._tip = self._branch.tip()
         return True
 
     # --- one batch ------------------------------------------------------------------------------------
@@ -256,8 +255,7 @@ class Lander:
         else:
             self._forget_faults(batch)
             self._keeper.note_obstacle(None)
-        self._tip = self._branch.tip()
-        if self._tip != before:
+        if self._branch.tip() != before:
             self._keeper.look()
 
     def _forget_faults(self, batch: Sequence[Waiting]) -> None:
@@ -302,19 +300,25 @@ class Lander:
 
     # --- the landing branch ---------------------------------------------------------------------------
 
+    @property
+    def _tip(self) -> str:
+        """Where we left the landing branch; where somebody else moved it to, nobody has checked."""
+        return self._branch.moved_to or self._begun_at
+
     def _restore_branch(self) -> None:
         """Put the landing branch back where we left it when somebody deleted it.
 
         A worker that met the gap may have begun it again at the target, which need not have all that landed.
         """
+        left_at = self._tip
         now = self._repository.branch_tip(LANDING_BRANCH)
         if now is None:
-            self._branch.ensure(self._tip)
-        elif now != self._tip and self._is_behind(now):
-            self._branch.advance(Candidate(self._tip, "", now))
+            self._branch.ensure(left_at)
+        elif now != left_at and self._is_behind(now):
+            self._branch.advance(Candidate(left_at, "", now))
         else:
             return
-        self._project.state.record_event("restored", commit=self._tip, why=f"{LANDING_BRANCH} was deleted or moved")
+        self._project.state.record_event("restored", commit=left_at, why=f"{LANDING_BRANCH} was deleted or moved")
 
     def _is_behind(self, tip: str) -> bool:
         return self._repository.git.run("merge-base", "--is-ancestor", tip, self._tip, ok=(0, 1)).returncode == 0

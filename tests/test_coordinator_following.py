@@ -153,6 +153,25 @@ def test_a_landing_branch_that_the_user_deletes_comes_back_with_all_that_landed(
     assert git(project.root, "merge-base", before, "parallel-loop/landed") == before
 
 
+@pytest.mark.parametrize("undone", ["moved back", "deleted"])
+def test_what_somebody_else_moved_the_landing_branch_to_is_not_put_back(tmp_path: Path, undone: str) -> None:
+    project = make_project(tmp_path / "r")
+    hand_over(project, "one", {"README": "landed\n"})
+    write(project.root, {"README": "in the way\n"})
+    with a_lander(project) as lander:
+        lander.land_all()
+        landed = tip(project)
+        foreign = git(project.root, "commit-tree", "-m", "checked by nobody", "-p", landed, f"{landed}^{{tree}}")
+        git(project.root, "branch", "-f", "parallel-loop/landed", foreign)
+        lander.look_at_target()
+        if undone == "deleted":
+            git(project.root, "branch", "-qD", "parallel-loop/landed")
+        else:
+            git(project.root, "branch", "-f", "parallel-loop/landed", landed)
+        lander.look_at_target()
+        assert tip(project) == landed
+
+
 @pytest.mark.parametrize("refs", ["files", "reftable"])
 def test_git_is_not_asked_about_branches_that_nobody_touched(tmp_path: Path, refs: str) -> None:
     project = make_project(tmp_path / "r")

@@ -76,6 +76,30 @@ def test_a_candidate_costs_few_git_commands(place, landing, monkeypatch):
     assert calls == ["rev-parse", "merge-tree", "commit-tree", "update-ref"]
 
 
+def test_git_is_asked_for_the_tip_only_when_the_branch_is_not_where_it_was(place, landing, monkeypatch):
+    one, two = (branch(place, name, {name: "1"}) for name in ("one", "two"))
+    made = candidate(landing, one)
+    assert landing.advance(made)
+    asked: list[tuple[str, ...]] = []
+    real = Git.run
+
+    def counted(self, *argv, **options):
+        asked.append(argv)
+        return real(self, *argv, **options)
+
+    monkeypatch.setattr(Git, "run", counted)
+    assert landing.tip() == made.commit
+    assert (landing.look().commit, landing.look().tree) == (made.commit, made.tree)
+    assert asked == []
+    git(place.root, "branch", "-qf", "parallel-loop/landed", two)
+    assert landing.look().tree == git(place.root, "rev-parse", f"{two}^{{tree}}")
+    git(place.root, "pack-refs", "--all")
+    assert landing.tip() == two
+    git(place.root, "branch", "-qD", "parallel-loop/landed")
+    with pytest.raises(GitError):
+        landing.look()
+
+
 def test_a_candidate_is_held_by_a_ref_until_it_is_abandoned(place, landing):
     made = candidate(landing, branch(place, "one", {"one": "1"}))
     assert landing.candidates_left() == [made.commit]

@@ -22,6 +22,7 @@ from .environment import Identity
 from .errors import GitError
 from .git import Git
 from .joining import Conflict, Joined, Joiner, Style
+from .operations import read_line
 from .recycle import reset_to
 from .repository import Repository, resolve
 from .salvage import commit_tree
@@ -92,7 +93,8 @@ class LandingBranch:
         self._git = worktree.git(identity)
         self._joiner = Joiner(worktree, identity, self.check_out)
         self._token: str | None = None
-        self._moved_to: str | None = None
+        self.moved_to: str | None = None  # the candidate that the branch was moved to last, by us
+        self._tip: Tip | None = None  # where the branch was seen last
         self.keep: Sequence[str] = ()  # patterns for names of caches that survive in the landing worktree
 
     def take_over(self) -> None:
@@ -112,11 +114,16 @@ class LandingBranch:
 
     def tip(self) -> str:
         """The commit the branch is at; raises GitError when it does not exist."""
-        return self._git.text("rev-parse", "--verify", f"{_REF}^{{commit}}")
+        return self.look().commit
 
     def look(self) -> Tip:
-        """Where the branch stands; raises GitError when it does not exist."""
-        return Tip(*self._git.text("rev-parse", f"{_REF}^{{commit}}", f"{_REF}^{{tree}}").split())
+        """Where the branch stands; raises GitError when it does not exist.
+
+        Git is asked unless the branch's file says that it is where it was: the file counts before packed refs.
+        """
+        if self._tip is None or read_line(self._worktree.common_dir / _REF) != self._tip.commit:
+            self._tip = Tip(*self._git.text("rev-parse", f"{_REF}^{{commit}}", f"{_REF}^{{tree}}").split())
+        return self._tip
 
     def is_landed(self, commit: str) -> bool:
         """Whether the branch contains `commit`."""
@@ -148,7 +155,7 @@ class LandingBranch:
         try:
             yield candidate
         finally:
-            if hold and self._moved_to != candidate.commit:
+            if hold and self.moved_to != candidate.commit:
                 self.abandon(candidate)
 
     def _candidate(self, onto: str, stack: Sequence[Joined], message: str, *, hold: bool) -> Candidate:
@@ -191,14 +198,15 @@ class LandingBranch:
         except GitError:
             tip = self.tip()
             if tip == candidate.commit:
-                self._moved_to = tip
+                self.moved_to = tip
                 return True  # killed after the step and run again
             if self._token not in {None, self._owner()}:
                 raise Superseded from None
             if tip != candidate.onto or any(resolve(self._git, f"refs/heads/{heir}") for heir in heirs):
                 return False
             raise
-        self._moved_to = candidate.commit
+        self.moved_to = candidate.commit
+        self._tip = Tip(candidate.commit, candidate.tree) if candidate.tree else None
         return True
 
     def _owner(self) -> str:
