@@ -15,6 +15,7 @@ from parallel_loop.harness.heart import Heart
 from parallel_loop.harness.shortage import Lack, find_lack, is_shortage, lack_of, once_there_is_room
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.git import Git
+from parallel_loop.worktrees.watchdog import Watch
 from support import small_disks
 from support.harness import make_workshop
 from support.shortage import NO_SPACE
@@ -70,6 +71,7 @@ def test_a_thread_that_cannot_be_started_is_a_want_of_processes(
 
     git = Git(tmp_path)
     monkeypatch.setattr("threading.Thread.start", refuse)
+    monkeypatch.setattr("parallel_loop.worktrees.watchdog._watch", Watch())  # of a process that has run no git yet
     lack = find_lack([tmp_path])
     assert lack is not None
     assert lack.why == "No process or thread can be started"

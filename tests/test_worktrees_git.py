@@ -188,6 +188,13 @@ def test_a_command_that_hangs_is_ended_with_all_its_children(tmp_path, monkeypat
         Git(tmp_path).run("status", timeout_seconds=0.1)
 
 
+def test_a_command_whose_time_is_up_before_it_is_started_is_ended(tmp_path, monkeypatch):
+    fake_git(tmp_path / "bin", "sleep 100")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(GitError, match="ended after 0 s"):
+        Git(tmp_path).run("status", timeout_seconds=0)
+
+
 def test_a_running_git_holds_the_lease_after_its_caller_is_gone(tmp_path):
     root = make_repository(tmp_path / "repo")
     lease = tmp_path / "lease"

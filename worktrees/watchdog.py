@@ -2,11 +2,16 @@
 
 Guarantees: the whole session of the command is ended, its helpers included, first so that git can remove its lock files
 (SIGTERM), two seconds later so that nothing can hold out (SIGKILL).
+
+One thread watches all commands of the process. It is woken only for a command whose time is up before that of each
+that came before it, so a quick command costs no change of threads. `communicate(timeout=…)` polls for the exit, which
+doubles the cost of a quick command; a timer for each adds a tenth, and more where processors are busy.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import threading
@@ -40,11 +45,53 @@ class Leash:
             watchdog.bite()
 
 
+class Watch:
+    """The thread that bites for every watchdog whose time is up."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: dict[Watchdog, float] = {}
+        self._wakes_at = math.inf
+        self._thread: threading.Thread | None = None
+
+    def add(self, watchdog: Watchdog, at: float) -> None:
+        """Have `watchdog` bite at a time of the monotonic clock. Raises RuntimeError when there is no thread for it."""
+        with self._changed:
+            if self._thread is None or not self._thread.is_alive():  # none lives on after a fork
+                thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._due[watchdog] = at
+            if at < self._wakes_at:
+                self._changed.notify()
+
+    def drop(self, watchdog: Watchdog) -> None:
+        """Forget `watchdog`, whose command has ended."""
+        with self._changed:
+            self._due.pop(watchdog, None)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                late = [watchdog for watchdog, at in self._due.items() if at <= now]
+                for watchdog in late:
+                    del self._due[watchdog]
+                if not late:
+                    self._wakes_at = min(self._due.values(), default=math.inf)
+                    self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
+            for watchdog in late:
+                watchdog.bite()
+
+
+_watch = Watch()
+
+
 class Watchdog:
     """Ends the whole session of a command that takes longer than its time: a filter or helper may hang, not git.
 
-    A timer, because `communicate(timeout=…)` polls for the exit and so doubles the cost of every quick command. It is
-    started before the command is: where no thread is to be had, nothing was done. Raises BlockingIOError then.
+    Its time runs before the command is started: where no thread is to be had, nothing was done. Raises BlockingIOError
+    then.
     """
 
     def __init__(self, seconds: float, leash: Leash | None = None) -> None:
@@ -53,9 +100,8 @@ class Watchdog:
         self._leash = leash
         self._session: int | None = None
         self._started = time.monotonic()
+        self._ends_at = self._started + seconds
         self._done = threading.Event()
-        self._timer = threading.Timer(seconds, self.bite)
-        self._timer.daemon = True
 
     @property
     def seconds(self) -> float:
@@ -64,7 +110,7 @@ class Watchdog:
 
     def __enter__(self) -> Watchdog:
         try:
-            self._timer.start()
+            _watch.add(self, self._ends_at)
         except RuntimeError as error:
             raise BlockingIOError(errno.EAGAIN, str(error)) from error
         return self
@@ -74,10 +120,12 @@ class Watchdog:
         self._session = session
         if self._leash is not None:
             self._leash.hold(self)
+        if time.monotonic() >= self._ends_at:  # before there was anything to bite
+            self.bite()
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        self._timer.cancel()
+        _watch.drop(self)
         if self._leash is not None:
             self._leash.hold(None)
 
