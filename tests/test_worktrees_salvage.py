@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.worktrees.files import remove
 from parallel_loop.worktrees.salvage import has_work, salvage
 from support.repository import attempt_git, commit, git, make_empty_repository, write
 from support.worktrees import IDENTITY, Place, make_place
@@ -116,6 +117,17 @@ def nested_repository_committed_as_a_link(wt, admin):
     commit(make_empty_repository(wt / "nested"), {"x": "deep"})
     git(wt, "add", "-A")
     git(wt, "commit", "-q", "-m", "a link to a commit that only the nested repository has")
+
+
+@case(nested="new", new__x="x")
+def nested_repository_committed_as_a_link_and_replaced_by_a_symbolic_link(wt, admin):
+    commit(make_empty_repository(wt / "nested"), {"x": "deep"})
+    git(wt, "add", "-A")
+    git(wt, "commit", "-q", "-m", "a link to a commit that only the nested repository has")
+    remove(wt / "nested")
+    make_empty_repository(wt / "new")
+    write(wt, {"new/x": "x"})
+    (wt / "nested").symlink_to("new")
 
 
 @case(src__a_dot_py="edit", src__new="new")

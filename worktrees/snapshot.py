@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,20 +58,28 @@ def look(worktree: Worktree, *, flags: bool = True, ignored: bool = False) -> St
     sound = is_sound(worktree.git_dir / "index")
     unusual = unusual_entries(git) if sound else Unusual()
     env = None if sound else {"GIT_INDEX_FILE": str(worktree.git_dir / "parallel-loop.index.none")}
+    replaced = {name for name in unusual.links if (worktree.path / name).is_symlink()}  # at which `status` gives up
     argv = (*_STATUS, *(["--ignored=matching"] if ignored else []))
+    argv += ("--", *_all_but(replaced)) if replaced else ()
     status = git.run(*argv, env=env, ok=(0, 128))
     if status.returncode != 0:
         status = _without_filters(worktree).run(*argv, env=env)
-    listed = {field[3:] for field in status.fields}
+    listed = {field[3:] for field in status.fields} | replaced
     # With --untracked-files=all, only another repository is listed as a directory.
     embedded = {name for name in listed if name.endswith("/") and (worktree.path / name / ".git").exists()}
     # A submodule has a file `.git`; a directory there is a repository that exists nowhere else.
-    embedded |= {f"{name}/" for name in unusual.links if _holds_work(worktree.path / name, name in listed)}
+    links = set(unusual.links) - replaced
+    embedded |= {f"{name}/" for name in links if _holds_work(worktree.path / name, name in listed)}
     hidden = flags and (unusual.unchecked or any(os.path.lexists(worktree.path / name) for name in unusual.skipped))
     changed = bool(listed or embedded or hidden or unusual.unmerged or not sound)
-    staged = unusual.unmerged or any(field[0] not in " ?!" for field in status.fields)
+    staged = unusual.unmerged or bool(replaced) or any(field[0] not in " ?!" for field in status.fields)
     names = tuple(sorted(listed - {name.rstrip("/") for name in embedded} - embedded))
     return State(changed, sound, staged, unusual, names, tuple(sorted(embedded)))
+
+
+def _all_but(names: Iterable[str]) -> list[str]:
+    """Pathspecs for all files but what is called `names` or below that."""
+    return [".", *(f":(exclude,top,literal){name.rstrip('/')}" for name in names)]
 
 
 def _holds_work(path: Path, changed: bool) -> bool:
@@ -144,7 +153,7 @@ def _add_listed(git: Git, state: State, env: dict[str, str], flags: bool) -> Res
 def _add(git: Git, root: Path, embedded: tuple[str, ...], env: dict[str, str], ignored: bool) -> Result:
     argv = ["add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul"]
     argv += ["--force"] if ignored else []
-    paths = terminated([".", *(f":(exclude,top,literal){name.rstrip('/')}" for name in embedded)])
+    paths = terminated(_all_but(embedded))
     done = git.run(*argv, stdin=paths, env=env, ok=(0, 1, 128))
     if "Permission denied" in done.stderr:
         make_accessible(root)
