@@ -291,12 +291,14 @@ def test_a_step_that_was_killed_in_the_middle_is_finished_and_edits_are_kept(set
     assert git(setting.root, "show", f"{saved}:added") == "ne"
 
 
-def test_an_edit_made_after_the_kill_is_in_a_commit(setting):
+def test_an_edit_made_after_the_kill_stays_where_it_is(setting):
     half_done(setting)
     write(setting.root, {"f": "edited in the morning\n"})
-    assert setting.follow() == Followed(setting.landed)
-    saved = f"refs/parallel-loop/salvage/follow/{setting.landed}"
-    assert git(setting.root, "show", f"{saved}:f") == "edited in the morning"
+    found = setting.follow()
+    assert isinstance(found, Blocked)
+    assert "has 'f' changed" in found.why
+    assert git(setting.root, "status", "--porcelain") == "M f"
+    assert (setting.root / "f").read_text() == "edited in the morning\n"
 
 
 def test_a_step_killed_before_the_branch_moved_is_finished(setting):

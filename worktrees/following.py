@@ -1,11 +1,13 @@
-"""The journal of a fast-forward in the user's checkout, and what finishes one that a kill cut short.
+"""The journal of a fast-forward in the user's checkout, and what finishes one that was cut short.
 
-git writes the files, then the index, then the branch. A kill in between leaves files of both commits under an index of
-the old one: a plain retry then refuses ("local changes would be overwritten"), and the user sees changes that are not
-theirs. The journal, written when every path of the step was known to be unchanged, proves which files these are.
+git writes the files, then the index, then the branch. A kill in between, or a disk that is full, leaves files of both
+commits under an index of the old one: a plain retry then refuses ("local changes would be overwritten"), and the user
+sees changes that are not theirs. The journal, written when every path of the step was known to be unchanged, says
+which files these can be; half_done.py tells them from the user's.
 
-Guarantees: afterwards the checkout is wholly at the old commit, or wholly at the new one; what differed from both
-(a half-written file, or an edit made since the kill) is in a commit under `refs/parallel-loop/salvage/follow/`.
+Guarantees: afterwards the checkout is wholly at the old commit, or wholly at the new one, but for edits that were made
+since, which stay in their files; a file that was half written is also in a commit under
+`refs/parallel-loop/salvage/follow/`. Locks that the killed git left are gone; one of somebody else's git is waited for.
 
 Assumes: a kill, not a power loss: nothing here is forced to the disk.
 """
@@ -13,19 +15,21 @@ Assumes: a kill, not a power loss: nothing here is forced to the disk.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from .environment import Identity
-from .files import remove
+from .errors import GitError
 from .git import Git
+from .half_done import HalfDone
 from .index import terminated
-from .locks import hold
+from .locks import hold, is_held_open
 from .repository import Checkout, Repository, head_branch
-from .salvage import commit_tree, keep
 
 _FILE = "parallel-loop.follow"
 _IDENTITY = Identity("parallel-loop", "parallel-loop@localhost")
+_LOCKED_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,21 @@ class Journal:
         """The lock that git holds while it makes the step."""
         return _lease(self.file)
 
+    @property
+    def begun(self) -> Path:
+        """A file that is there once git is known to have begun; its lock is gone then."""
+        return self.file.with_name(f"{_FILE}.begun")
+
     def end(self) -> None:
         """Forget the step: it was made, or refused."""
         self.file.unlink(missing_ok=True)
+        self.begun.unlink(missing_ok=True)
 
 
 def begin(checkout: Checkout, branch: str, old: str, new: str) -> Journal:
     """Write down the step that is about to be made."""
     journal = Journal(_place(checkout.git_dir), checkout.path, checkout.git_dir, branch, old, new)
+    journal.begun.unlink(missing_ok=True)
     draft = _draft(journal.file)
     draft.write_bytes(terminated([str(journal.path), str(journal.git_dir), branch, old, new]))
     draft.rename(journal.file)
@@ -73,60 +84,63 @@ def lease_of_steps(repository: Repository) -> Path:
     return _lease(_place(repository.git_dir))
 
 
-def finish_interrupted(repository: Repository) -> None:
-    """Undo or complete the step that a killed process left, if there is one."""
+def finish_interrupted(repository: Repository, *, begun: bool = False) -> None:
+    """Undo or complete the step that was cut short, if there is one.
+
+    `begun`: git is known to have begun it. Raises GitError, LockTimeout; then it is to be tried again.
+    """
     journal = _read(_place(repository.git_dir))
     if journal is None:
         return
     with hold(journal.lease, timeout_seconds=60):  # git outlives us for a moment
-        at_old = repository.branch_tip(journal.branch) == journal.old
-        if journal.path.is_dir() and journal.git_dir.is_dir() and at_old:
+        if journal.path.is_dir() and journal.git_dir.is_dir():
             git = Git(journal.path, git_dir=journal.git_dir, identity=_IDENTITY)
-            if head_branch(git) == journal.branch:  # otherwise the user took it in hand
-                _finish(git, journal)
+            _remove_ref_locks(repository, journal)
+            tip = repository.branch_tip(journal.branch)
+            if tip not in {None, journal.new} and head_branch(git) == journal.branch:
+                assert tip is not None
+                _finish(git, journal, tip, begun=begun)
     journal.end()
 
 
-def _finish(git: Git, journal: Journal) -> None:
-    paths = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", journal.old, journal.new).fields
-    before = set(git.run("ls-tree", "-r", "-z", "--name-only", journal.old).fields) & set(paths)
-    env = {"GIT_INDEX_FILE": str(journal.git_dir / "parallel-loop.index.follow")}
-    git.run("read-tree", journal.old, env=env)
-    git.run("update-index", "-q", "--refresh", env=env, ok=(0, 1))
-    differing = set(git.run("diff-files", "-z", "--name-only", env=env).fields) & set(paths)
-    differing |= {name for name in paths if name not in before and os.path.lexists(journal.path / name)}
+def _finish(git: Git, journal: Journal, tip: str, *, begun: bool) -> None:
+    half = HalfDone(git, journal.git_dir, journal.old, journal.new)
     lock = journal.git_dir / "index.lock"
-    staged = set(git.run("diff-index", "--cached", "-z", "--name-only", journal.old).fields) & set(paths)
-    # git writes files under its lock of the index. Without the lock and with the old index, it never got that far, and
-    # what differs is an edit of the user; with the lease free, a lock beside half of a step is a dead one.
-    if differing and (lock.exists() or staged):
-        lock.unlink(missing_ok=True)
-        _save(git, journal, sorted(differing), env)
-        _back_to_old(git, journal, before, paths)
-    remove(journal.git_dir / "parallel-loop.index.follow")
+    if lock.exists():
+        # git takes its lock before it touches a file, and writes it when it has written all files.
+        if is_held_open(lock) or (lock.stat().st_size > 0 and not half.is_all_new()):
+            raise GitError(("merge", "--ff-only"), journal.path, 128, f"Unable to create '{lock}': File exists.")
+        journal.begun.touch()
+        lock.unlink()
+    if tip == journal.old and half.has_new_index():
+        moved = ("update-ref", "-m", f"merge {journal.new}: Fast-forward", "HEAD", journal.new, tip)
+        git.run(*moved)
+    else:
+        half.undo(tip, begun=begun or journal.begun.exists())
 
 
-def _save(git: Git, journal: Journal, names: list[str], env: dict[str, str]) -> None:
-    """Commit the files as they are now, unless they are just what the new commit has."""
-    git.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", stdin=terminated(names), env=env)
-    tree = git.run("write-tree", env=env).text
-    theirs = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", tree, journal.new).fields
-    if set(theirs) & set(names):
-        commit = commit_tree(git, tree, [journal.old], "What a fast-forward that was killed left in the checkout")
-        keep(git, f"refs/parallel-loop/salvage/follow/{journal.new}", commit, "a fast-forward was killed")
+def _remove_ref_locks(repository: Repository, journal: Journal) -> None:
+    """Remove the locks that git left when it was killed while it moved the branch; others' live for milliseconds."""
+    names = (
+        repository.git_dir / f"refs/heads/{journal.branch}",
+        journal.git_dir / "HEAD",
+        journal.git_dir / "ORIG_HEAD",
+    )
+    locks = [name.with_name(f"{name.name}.lock") for name in names]
+    seen = {lock: trace for lock in locks if (trace := _trace(lock)) is not None}
+    if seen:
+        time.sleep(_LOCKED_SECONDS)
+    for lock, trace in seen.items():
+        if _trace(lock) == trace:
+            lock.unlink(missing_ok=True)
 
 
-def _back_to_old(git: Git, journal: Journal, before: set[str], paths: list[str]) -> None:
-    for name in paths:
-        if name not in before and os.path.lexists(journal.path / name) and not (journal.path / name).is_dir():
-            (journal.path / name).unlink()
-    added = [name for name in paths if name not in before]
-    if added:  # the index may be the new one already
-        git.run("update-index", "--force-remove", "-z", "--stdin", stdin=terminated(added))
-    if before:
-        pathspecs = [f":(top,literal){name}" for name in sorted(before)]
-        argv = ("checkout", "--force", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", journal.old)
-        git.run(*argv, stdin=terminated(pathspecs))
+def _trace(lock: Path) -> tuple[int, int] | None:
+    try:
+        status = lock.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _place(git_dir: Path) -> Path:

@@ -12,9 +12,10 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_BELIEVED_SECONDS = 60.0
 _PAUSE_SECONDS = 0.01  # flock has no time-out of its own; a hundred looks a second cost nothing measurable
 
 
@@ -60,3 +61,24 @@ def _wait(descriptor: int, path: Path, kind: int, timeout_seconds: float, pause:
             pause(_PAUSE_SECONDS)
         else:
             return
+
+
+def is_held_open(path: Path) -> bool:
+    """Whether a process of ours has the file open: git has its lock of the index open until it has written it.
+
+    Without /proc nobody can be asked, so that somebody has it is believed of a file that is younger than a minute.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if not Path("/proc/self/fd").is_dir():
+        return time.time() - status.st_mtime < _BELIEVED_SECONDS
+    for process in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 (names are all that is wanted)
+        with suppress(OSError), os.scandir(f"/proc/{process}/fd") as descriptors:
+            for descriptor in descriptors:
+                with suppress(OSError):
+                    found = descriptor.stat()
+                    if (found.st_ino, found.st_dev) == (status.st_ino, status.st_dev):
+                        return True
+    return False

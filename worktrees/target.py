@@ -2,23 +2,27 @@
 
 Guarantees: the branch only moves forward, and where it is checked out the files move with it; a file that the user has
 changed, that git does not track or that it ignores is never touched: then nothing changes and `Blocked` says what is in
-the way and the one command that frees it.
+the way and the one command that frees it. A step that git cannot make to its end is undone.
 
 Assumes: the user may do anything at any moment; git's own lock decides who is first. `read-tree -n -m -u`, git's dry
-run, is not used: it takes a file for changed whose time alone changed, and overwrites ignored files.
+run, is not used: it takes a file for changed whose time alone changed, overwrites ignored files, and runs no filter.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from .errors import GitError
 from .following import begin, finish_interrupted
 from .git import Git
+from .index import unusual_entries
 from .landing import LANDING_BRANCH
+from .preview import Change, Preview, changes, uses_filters
 from .repository import Checkout, Repository, head_branch
 
 _HOW_TO_END = {
@@ -30,6 +34,11 @@ _HOW_TO_END = {
     "bisect": "bisect reset",
 }
 _SHOWN = 3
+_OVERWRITTEN = "would be overwritten by merge"
+# What git says when it has not touched anything; an edit that is made at the same moment leads to it.
+_REFUSED = re.compile(
+    rf"{_OVERWRITTEN}|would lose untracked files|Unable to create '.*index\.lock'|[Nn]ot possible to fast-forward"
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ def follow(repository: Repository, target: str, landed: str) -> Followed | Block
         return Diverged(tip)
     checkouts = repository.checkouts_of(target)
     if checkouts:
-        return _blocked_by(checkouts, target) or _fast_forward(checkouts[0], target, tip, landed)
+        return _blocked_by(checkouts, target) or _fast_forward(repository, checkouts[0], target, tip, landed)
     try:
         repository.git.run("update-ref", "-m", "parallel-loop: follow", f"refs/heads/{target}", landed, tip)
     except GitError:
@@ -96,43 +105,88 @@ def _blocked_by(checkouts: list[Checkout], target: str) -> Blocked | None:
     return None
 
 
-def _fast_forward(checkout: Checkout, target: str, tip: str, landed: str) -> Followed | Blocked:
-    names = _in_the_way(checkout, tip, landed)
+def _fast_forward(
+    repository: Repository, checkout: Checkout, target: str, tip: str, landed: str
+) -> Followed | Blocked | Diverged:
+    step = changes(checkout.git(), tip, landed)
+    names = _in_the_way(checkout, step)
     at = shlex.quote(str(checkout.path))
     if names:
         shown = ", ".join(repr(name) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         why = f"{checkout.path} has {shown} changed or untracked, and what landed changes the same"
         return Blocked(why, f"git -C {at} stash push --all -- {shlex.join(names)}")
+    blocked = _blocked_by_filters(checkout, step, landed)
+    if blocked is not None:
+        return blocked
     if head_branch(checkout.git()) != target:
         return Blocked(f"{checkout.path} left {target} at the same moment", f"git -C {at} switch {shlex.quote(target)}")
     journal = begin(checkout, target, tip, landed)
-    merged = Git(checkout.path, git_dir=checkout.git_dir, lease=journal.lease).run(
-        "merge",
-        "--ff-only",
-        "--no-overwrite-ignore",
-        "--no-autostash",  # configuration can ask for each of these; all of them touch more than a fast-forward
-        "--no-verify-signatures",
-        "--no-stat",
-        "--quiet",
-        landed,
-        ok=(0, 1, 128),
+    try:
+        merged = Git(checkout.path, git_dir=checkout.git_dir, lease=journal.lease).run(
+            "merge",
+            "--ff-only",
+            "--no-overwrite-ignore",
+            "--no-autostash",  # configuration can ask for each of these; none of them is just a fast-forward
+            "--no-squash",
+            "--no-verify-signatures",
+            "--no-stat",
+            "--quiet",
+            landed,
+            ok=(0, 1, 128),
+        )
+    except GitError:  # it was ended, by a time-out or by a signal, and may have done anything
+        finish_interrupted(repository, begun=True)
+        raise
+    if merged.returncode == 0:
+        journal.end()
+        return Followed(landed)
+    if _REFUSED.search(merged.stderr) is not None:
+        journal.end()
+    else:  # in the middle perhaps: the disk is full, a folder cannot be written to
+        finish_interrupted(repository, begun=True)
+    return _refused(checkout, step, merged.stderr)
+
+
+def _refused(checkout: Checkout, step: Mapping[str, Change], stderr: str) -> Blocked:
+    """What git said, and what can be done about it: `status` does not show what it was told not to look at."""
+    at, said = shlex.quote(str(checkout.path)), " ".join(stderr.split())
+    unusual = unusual_entries(checkout.git())
+    hidden = sorted(
+        {*unusual.unchecked, *unusual.skipped} & {name for name in step if os.path.lexists(checkout.path / name)}
     )
-    journal.end()
-    if merged.returncode != 0:
-        said = " ".join(merged.stderr.split())
-        return Blocked(f"git refuses in {checkout.path}: {said}", f"git -C {at} merge --ff-only {LANDING_BRANCH}")
-    return Followed(landed)
+    if hidden and _OVERWRITTEN in stderr:
+        flags = f"git -C {at} update-index --no-assume-unchanged --no-skip-worktree -- {shlex.join(hidden)}"
+        return Blocked(
+            f"git refuses in {checkout.path}: {said}", f"{flags} && git -C {at} stash push -- {shlex.join(hidden)}"
+        )
+    return Blocked(f"git refuses in {checkout.path}: {said}", f"git -C {at} merge --ff-only {LANDING_BRANCH}")
 
 
-def _in_the_way(checkout: Checkout, tip: str, landed: str) -> list[str]:
-    """The user's changed, untracked and ignored files that the step from `tip` to `landed` would write over."""
+def _blocked_by_filters(checkout: Checkout, step: Mapping[str, Change], landed: str) -> Blocked | None:
+    """Blocked when a filter (of git-lfs, say) cannot write what landed: git would notice in the middle of the step."""
+    if not uses_filters(checkout.git()):
+        return None
+    try:
+        with Preview(checkout.git_dir).of(landed, {name: change.new for name, change in step.items()}) as preview:
+            preview.write(preview.filtered(name for name, change in step.items() if change.will_be))
+    except GitError as error:
+        said = " ".join(error.stderr.split())
+        why = f"a filter that {checkout.path} needs for what landed fails, see its .gitattributes: {said}"
+        return Blocked(why, f"git -C {shlex.quote(str(checkout.path))} config --get-regexp '^filter'")
+    return None
+
+
+def _in_the_way(checkout: Checkout, step: Mapping[str, Change]) -> list[str]:
+    """The user's changed, untracked and ignored files that `step` would write over."""
     git = checkout.git()
-    changed = set(git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", tip, landed).fields)
+    changed = set(step)
     folders = {str(parent) for name in changed for parent in PurePosixPath(name).parents}
     status = git.run("status", "--porcelain", "-z", "--untracked-files=all", "--ignored=matching", "--no-renames")
     found = []
     for entry in status.fields:
         name = entry[3:]
+        if entry.startswith(" M") and name in step and step[name].moves_submodule:
+            continue  # git moves the entry alone; what the submodule has checked out, and changed, stays
         parents = {str(parent) for parent in PurePosixPath(name).parents}
         if name.endswith("/"):  # an ignored folder, or another repository: listed as a whole
             below = [one for one in changed if one.startswith(name)]
