@@ -344,7 +344,9 @@ def test_a_repository_whose_files_are_never_clean_is_worked_in_all_the_same(tmp_
     assert (worktree.path / "dos.txt").read_bytes() == b"a\r\nb\r\n"
 
 
-def test_a_populated_submodule_is_left_at_its_commit_or_emptied(place, tmp_path):
+@pytest.mark.parametrize("recurse", ["false", "true"])
+def test_a_populated_submodule_is_left_at_its_commit_or_emptied(place, tmp_path, recurse):
+    git(place.root, "config", "submodule.recurse", recurse)
     library = make_repository(tmp_path / "library", {"lib": "1\n"})
     git(place.root, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library), "lib")
     start = commit(place.root, {})

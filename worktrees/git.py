@@ -62,6 +62,7 @@ _CONFIGURATION = (
     "commit.gpgSign=false",
     "advice.detachedHead=false",
     "i18n.commitEncoding=UTF-8",
+    "submodule.recurse=false",  # in a worktree of ours they are not there; in the user's they are theirs
 )
 
 

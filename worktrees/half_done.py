@@ -86,7 +86,7 @@ class HalfDone:
             self._git.run("reset", "--quiet", self._old, *_FROM_INPUT, stdin=_pathspecs(reset), ok=(0, 1))
         before = [name for name in found if self._steps[name].was and _is_free(self._path, name)]
         if before:
-            argv = ("checkout", "--force", "--quiet", "--no-recurse-submodules", *_FROM_INPUT, self._old)
+            argv = ("checkout", "--force", "--quiet", *_FROM_INPUT, self._old)
             self._git.run(*argv, stdin=_pathspecs(before))
 
     def _staged(self) -> list[str]:
