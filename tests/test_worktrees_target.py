@@ -255,13 +255,13 @@ def test_a_ref_that_cannot_be_moved_is_gits_error(setting):
 
 
 def test_a_user_who_switches_away_at_the_same_moment_is_left_alone(setting, monkeypatch):
-    real = module._in_the_way
+    real = module.blocked_by_files
 
     def switched_meanwhile(*arguments):
         git(setting.root, "switch", "-q", "-c", "else")
         return real(*arguments)
 
-    monkeypatch.setattr(module, "_in_the_way", switched_meanwhile)
+    monkeypatch.setattr(module, "blocked_by_files", switched_meanwhile)
     found = setting.follow()
     assert isinstance(found, Blocked)
     assert git(setting.root, "rev-parse", "else") == setting.old == setting.tip()

@@ -17,7 +17,7 @@ from .files import remove
 from .git import Git
 from .index import terminated
 
-_LINK = "160000"
+LINK = "160000"  # the mode of a submodule
 _NONE = "000000"
 _CONFIGURATION = ("core.splitIndex=false", "core.sparseCheckout=false", "index.sparse=false")
 _UNFILTERED = {"unspecified", "unset"}
@@ -43,12 +43,12 @@ class Change:
     @property
     def is_submodule(self) -> bool:
         """Whether it is the commit of a submodule, before or after."""
-        return _LINK in {self.old[0], self.new[0]}
+        return LINK in {self.old[0], self.new[0]}
 
     @property
     def moves_submodule(self) -> bool:
         """Whether it is the commit of a submodule, before and after: git touches no file then."""
-        return self.old[0] == self.new[0] == _LINK
+        return self.old[0] == self.new[0] == LINK
 
 
 def changes(git: Git, old: str, new: str) -> dict[str, Change]:
@@ -78,7 +78,7 @@ class Preview:
         try:
             listed = self._git.run("ls-tree", "-r", "-z", commit).fields
             lines = [line for line in listed if is_attributes(line.partition("\t")[2])]
-            lines += [f"{mode} {identity}\t{name}" for name, (mode, identity) in entries.items() if mode != _LINK]
+            lines += [f"{mode} {identity}\t{name}" for name, (mode, identity) in entries.items() if mode != LINK]
             self._git.run("update-index", "-z", "--index-info", stdin=terminated(lines), env=self._env)
             yield self
         finally:

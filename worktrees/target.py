@@ -15,15 +15,17 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from .errors import GitError
 from .following import begin, finish_interrupted
 from .git import Git
 from .index import unusual_entries
 from .landing import LANDING_BRANCH
-from .preview import Change, Preview, changes, uses_filters
+from .obstacles import Blocked, blocked_by_files, blocked_by_filters
+from .preview import Change, changes
 from .repository import Checkout, Repository, head_branch
+
+__all__ = ["Blocked", "Diverged", "Followed", "follow"]
 
 _HOW_TO_END = {
     "rebase": "rebase --continue",
@@ -33,7 +35,6 @@ _HOW_TO_END = {
     "revert": "revert --continue",
     "bisect": "bisect reset",
 }
-_SHOWN = 3
 _OVERWRITTEN = "would be overwritten by merge"
 # What git says when it has not touched anything; an edit that is made at the same moment leads to it.
 _REFUSED = re.compile(
@@ -46,14 +47,6 @@ class Followed:
     """The target is at the landed commit."""
 
     commit: str
-
-
-@dataclass(frozen=True)
-class Blocked:
-    """The target cannot follow now; nothing was changed."""
-
-    why: str
-    remedy: str  # one command for the user's shell
 
 
 @dataclass(frozen=True)
@@ -109,15 +102,10 @@ def _fast_forward(
     repository: Repository, checkout: Checkout, target: str, tip: str, landed: str
 ) -> Followed | Blocked | Diverged:
     step = changes(checkout.git(), tip, landed)
-    names = _in_the_way(checkout, step)
-    at = shlex.quote(str(checkout.path))
-    if names:
-        shown = ", ".join(repr(name) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-        why = f"{checkout.path} has {shown} changed or untracked, and what landed changes the same"
-        return Blocked(why, f"git -C {at} stash push --all -- {shlex.join(names)}")
-    blocked = _blocked_by_filters(checkout, step, landed)
+    blocked = blocked_by_files(checkout, step) or blocked_by_filters(checkout, step, landed)
     if blocked is not None:
         return blocked
+    at = shlex.quote(str(checkout.path))
     if head_branch(checkout.git()) != target:
         return Blocked(f"{checkout.path} left {target} at the same moment", f"git -C {at} switch {shlex.quote(target)}")
     journal = begin(checkout, target, tip, landed)
@@ -150,51 +138,15 @@ def _fast_forward(
 def _refused(checkout: Checkout, step: Mapping[str, Change], stderr: str) -> Blocked:
     """What git said, and what can be done about it: `status` does not show what it was told not to look at."""
     at, said = shlex.quote(str(checkout.path)), " ".join(stderr.split())
-    unusual = unusual_entries(checkout.git())
-    hidden = sorted(
-        {*unusual.unchecked, *unusual.skipped} & {name for name in step if os.path.lexists(checkout.path / name)}
-    )
-    if hidden and _OVERWRITTEN in stderr:
-        flags = f"git -C {at} update-index --no-assume-unchanged --no-skip-worktree -- {shlex.join(hidden)}"
-        return Blocked(
-            f"git refuses in {checkout.path}: {said}", f"{flags} && git -C {at} stash push -- {shlex.join(hidden)}"
-        )
+    if _OVERWRITTEN in stderr:
+        unusual = unusual_entries(checkout.git())
+        here = {name for name in step if os.path.lexists(checkout.path / name)}
+        commands, hidden = [], set()
+        for option, flagged in (("assume-unchanged", unusual.unchecked), ("skip-worktree", unusual.skipped)):
+            found = sorted(here.intersection(flagged))
+            hidden.update(found)
+            commands += [f"git -C {at} update-index --no-{option} -- {shlex.join(found)}"] if found else []
+        if hidden:
+            commands.append(f"git -C {at} stash push -- {shlex.join(sorted(hidden))}")
+            return Blocked(f"git refuses in {checkout.path}: {said}", " && ".join(commands))
     return Blocked(f"git refuses in {checkout.path}: {said}", f"git -C {at} merge --ff-only {LANDING_BRANCH}")
-
-
-def _blocked_by_filters(checkout: Checkout, step: Mapping[str, Change], landed: str) -> Blocked | None:
-    """Blocked when a filter (of git-lfs, say) cannot write what landed: git would notice in the middle of the step."""
-    if not uses_filters(checkout.git()):
-        return None
-    try:
-        with Preview(checkout.git_dir).of(landed, {name: change.new for name, change in step.items()}) as preview:
-            preview.write(preview.filtered(name for name, change in step.items() if change.will_be))
-    except GitError as error:
-        said = " ".join(error.stderr.split())
-        why = f"a filter that {checkout.path} needs for what landed fails, see its .gitattributes: {said}"
-        return Blocked(why, f"git -C {shlex.quote(str(checkout.path))} config --get-regexp '^filter'")
-    return None
-
-
-def _in_the_way(checkout: Checkout, step: Mapping[str, Change]) -> list[str]:
-    """The user's changed, untracked and ignored files that `step` would write over."""
-    git = checkout.git()
-    changed = set(step)
-    folders = {str(parent) for name in changed for parent in PurePosixPath(name).parents}
-    status = git.run("status", "--porcelain", "-z", "--untracked-files=all", "--ignored=matching", "--no-renames")
-    found = []
-    for entry in status.fields:
-        name = entry[3:]
-        if entry.startswith(" M") and name in step and step[name].moves_submodule:
-            continue  # git moves the entry alone; what the submodule has checked out, and changed, stays
-        parents = {str(parent) for parent in PurePosixPath(name).parents}
-        if name.endswith("/"):  # an ignored folder, or another repository: listed as a whole
-            below = [one for one in changed if one.startswith(name)]
-            found += [one for one in below if os.path.lexists(checkout.path / one)]
-            name = name.rstrip("/")
-            hit = name in changed or bool(parents & changed)
-        else:
-            hit = name in changed or name in folders or bool(parents & changed)
-        if hit:
-            found.append(name)
-    return found

@@ -1,0 +1,91 @@
+"""What in the user's checkout does not allow a step of its branch, found before anything is done.
+
+Guarantees: nothing is changed. A file that the user changed, that git does not track or that it ignores, and whatever
+is in a submodule, is in the way of what would write over it; a filter that cannot write what landed is noticed here.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from .git import GitError
+from .preview import LINK, Change, Preview, uses_filters
+from .repository import Checkout
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The target cannot follow now; nothing was changed."""
+
+    why: str
+    remedy: str  # one command for the user's shell
+
+
+def blocked_by_files(checkout: Checkout, step: Mapping[str, Change]) -> Blocked | None:
+    """Blocked when the user has something where the step would write."""
+    at = shlex.quote(str(checkout.path))
+    replaced = _replaced_submodule(checkout, step)
+    if replaced is not None:
+        why = f"{checkout.path} has the submodule {replaced!r} where what landed has files: git would delete all in it"
+        return Blocked(why, f"git -C {at} submodule deinit -- {shlex.quote(replaced)}")
+    names = _in_the_way(checkout, step)
+    if names:
+        shown = ", ".join(repr(name) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+        why = f"{checkout.path} has {shown} changed or untracked, and what landed changes the same"
+        return Blocked(why, f"git -C {at} stash push --all -- {shlex.join(names)}")
+    return None
+
+
+def blocked_by_filters(checkout: Checkout, step: Mapping[str, Change], landed: str) -> Blocked | None:
+    """Blocked when a filter (of git-lfs, say) cannot write what landed: git would notice in the middle of the step."""
+    if not uses_filters(checkout.git()):
+        return None
+    try:
+        with Preview(checkout.git_dir).of(landed, {name: change.new for name, change in step.items()}) as preview:
+            preview.write(preview.filtered(name for name, change in step.items() if change.will_be))
+    except GitError as error:
+        said = " ".join(error.stderr.split())
+        why = f"a filter that {checkout.path} needs for what landed fails, see its .gitattributes: {said}"
+        return Blocked(why, f"git -C {shlex.quote(str(checkout.path))} config --get-regexp '^filter'")
+    return None
+
+
+def _in_the_way(checkout: Checkout, step: Mapping[str, Change]) -> list[str]:
+    """The user's changed, untracked and ignored files that `step` would write over."""
+    git = checkout.git()
+    changed = set(step)
+    folders = {str(parent) for name in changed for parent in PurePosixPath(name).parents}
+    status = git.run("status", "--porcelain", "-z", "--untracked-files=all", "--ignored=matching", "--no-renames")
+    found = []
+    for entry in status.fields:
+        name = entry[3:]
+        if entry.startswith(" M") and name in step and step[name].moves_submodule:
+            continue  # git moves the entry alone; what the submodule has checked out, and changed, stays
+        parents = {str(parent) for parent in PurePosixPath(name).parents}
+        if name.endswith("/"):  # an ignored folder, or another repository: listed as a whole
+            below = [one for one in changed if one.startswith(name)]
+            found += [one for one in below if os.path.lexists(checkout.path / one)]
+            name = name.rstrip("/")
+            hit = name in changed or bool(parents & changed)
+        else:
+            hit = name in changed or name in folders or bool(parents & changed)
+        if hit:
+            found.append(name)
+    return found
+
+
+def _replaced_submodule(checkout: Checkout, step: Mapping[str, Change]) -> str | None:
+    """A submodule with files in the place of which something else lands: git looks at nothing ignored in it."""
+    for name, change in step.items():
+        goes = change.old[0] == LINK and change.new[0] != LINK
+        if goes and (change.will_be or any(one.startswith(f"{name}/") for one in step)):
+            folder = checkout.path / name
+            if folder.is_dir() and not folder.is_symlink() and any(folder.iterdir()):
+                return name
+    return None
