@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -21,7 +23,7 @@ from parallel_loop.worktrees.target import Blocked
 from parallel_loop.worktrees.watchdog import Leash
 from support.cli import call
 from support.landing import a_lander, hand_over, land, landed_items, replay, scratch, tip
-from support.proc import mentioning
+from support.proc import command_lines, mentioning
 from support.remotes import add_remote, elsewhere, push_from_elsewhere
 from support.repository import attempt_git, commit, git
 from support.runs import add, drain, happened, make_project, running, states, waits_for
@@ -197,6 +199,57 @@ def test_a_landing_branch_that_is_checked_out_keeps_nothing_busy(tmp_path: Path)
     with a_lander(project) as lander:
         eventually(lambda: lander.look_at_target() or report(project).pushed, 30)
         assert eventually(lambda: lander.look_at_target() or lander.seconds_until_look > 1, 30)
+
+
+def test_a_remote_that_goes_in_a_run_and_comes_back_gets_all_that_landed_meanwhile(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "r", SUMS)
+    remote = add_remote(project)
+    away = tmp_path / "away.git"
+    with settling(project) as lander:
+        lander.look_at_target()
+        lander.settle()
+        hand_over(project, "one", {"one": "1"})
+        remote.rename(away)
+        lander.land_all()
+        told = look_until_told(project, lander)
+        hand_over(project, "two", {"two": "2"})
+        lander.land_all()
+        assert landed_items(project, "main") == ["one", "two"]
+        away.rename(remote)
+        theirs = push_from_elsewhere(remote, {"theirs": "1"})
+        keeper = lander._keeper._remote
+        assert keeper is not None
+        for patience in (keeper._fetching, keeper._pushing):  # a minute has passed
+            patience.until = 0.0
+            assert not lander.look_at_target()
+        eventually(lambda: lander.look_at_target() or report(project).blocked is None, 30)
+    assert "origin" in str(told.blocked)
+    assert git(remote, "rev-parse", "main") == tip(project)
+    assert git(remote, "merge-base", theirs, "main") == theirs
+
+
+@pytest.mark.parametrize("landing", ["made", "not made"])
+def test_a_lander_killed_while_it_pushes_is_followed_by_one_that_sees_how_that_ended(
+    tmp_path: Path, landing: str
+) -> None:
+    project = make_project(tmp_path / "r", SUMS)
+    remote = add_remote(project)
+    wait = f"cd {tmp_path}; mkdir first 2>/dev/null || exit 0; while ! test -e go; do sleep 0.02; done"
+    hook = remote / "hooks" / ("post-receive" if landing == "made" else "pre-receive")
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{wait}; test {hook.name} = post-receive\n")
+    hook.chmod(0o755)
+    add(project, "one")
+    with running(project, "--agents", "1", "--drain") as run:
+        eventually((tmp_path / "first").exists, 60)
+        [lander] = [
+            pid for pid, said in command_lines() if b"coordinator.lander" in said and pid in mentioning(tmp_path)
+        ]
+        os.kill(lander, signal.SIGKILL)
+        (tmp_path / "go").touch()
+        assert run.wait(60) == 0, run.output
+    assert git(remote, "rev-parse", "main") == tip(project) == tip(project, "main")
+    assert landed_items(project, "main") == ["one"]
 
 
 # --- whole runs ---------------------------------------------------------------------------------------

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +18,7 @@ from parallel_loop.worktrees.repository import Repository
 from parallel_loop.worktrees.watchdog import Leash
 from support.proc import mentioning
 from support.remotes import elsewhere, push_from_elsewhere
-from support.repository import commit, git, make_repository
+from support.repository import attempt_git, commit, git, make_repository
 from support.waiting import eventually
 
 
@@ -168,3 +173,125 @@ def test_a_shallow_clone_fetches_and_pushes(root: Path, origin: Path) -> None:
     made = commit(shallow, {"mine": "1"})
     assert remote.push(made, theirs) == Pushed(made)
     assert head(origin) == made
+
+
+# --- kills and interruptions --------------------------------------------------------------------------
+
+
+def plant(remote: Path, name: str, script: str) -> Path:
+    """A hook of the remote."""
+    hook = remote / "hooks" / name
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{script}\n")
+    hook.chmod(0o755)
+    return hook
+
+
+@pytest.mark.parametrize("hook", ["pre-receive", "update", "post-receive"])
+@pytest.mark.parametrize("victim", ["receiver", "pusher"])
+def test_a_push_that_is_killed_in_the_middle_has_been_made_or_not_and_the_next_sees_which(
+    root: Path, origin: Path, remote: RemoteBranch, hook: str, victim: str
+) -> None:
+    """The receiver is the parent of the hook, the pusher the parent of that."""
+    old, made = head(root), commit(root, {"a": "1"})
+    shell = "$PPID" if victim == "receiver" else "$(ps -o ppid= -p $PPID)"
+    planted = plant(origin, hook, f"kill -9 {shell}; sleep 0.1")
+    answer = remote.push(made, old)
+    assert isinstance(answer, Trouble | Pushed)
+    planted.unlink()
+    for lock in origin.rglob("*.lock"):  # of the receiver's own git: its host removes them
+        lock.unlink()
+    is_there = head(origin) == made
+    if victim == "receiver":
+        assert is_there == (hook == "post-receive")
+    assert head(origin) in {old, made}
+    again = RemoteBranch(Repository.open(root), "origin", "main")
+    assert again.fetch() == Fetched(made if is_there else old)
+    assert again.push(made, head(origin)) == Pushed(made)
+    git(origin, "fsck", "--strict", "--no-dangling")
+
+
+def test_who_pushes_while_our_push_is_under_way_is_first(root: Path, origin: Path, remote: RemoteBranch) -> None:
+    old, made = head(root), commit(root, {"a": "1"})
+    theirs = git(
+        origin,
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@y.invalid",
+        "commit-tree",
+        f"{old}^{{tree}}",
+        "-p",
+        old,
+        "-m",
+        "t",
+    )
+    # The environment of a hook keeps what was received apart, and no ref may be moved there.
+    plant(origin, "pre-receive", f"unset GIT_QUARANTINE_PATH; git update-ref refs/heads/main {theirs}")
+    assert remote.push(made, old) == Moved()
+    assert head(origin) == theirs
+    (origin / "hooks" / "pre-receive").unlink()
+    assert remote.fetch() == Fetched(theirs)
+    assert remote.push(made, old) == Moved(), "still not over theirs"
+    assert head(origin) == theirs
+
+
+def test_a_push_that_takes_long_is_ended_when_nobody_waits_for_it(
+    root: Path, origin: Path, remote: RemoteBranch
+) -> None:
+    old, made, marker = head(root), commit(root, {"a": "1"}), root.parent / "hangs"
+    plant(origin, "pre-receive", f"touch {marker}; exec tail -f {marker}")
+    leash, answers = Leash(), list[object]()
+    thread = threading.Thread(target=lambda: answers.append(remote.push(made, old, leash)))
+    thread.start()
+    eventually(marker.exists, 20)
+    leash.pull()
+    thread.join(20)
+    assert isinstance(answers[0], Trouble)
+    eventually(lambda: not mentioning(marker), 20)
+    assert head(origin) == old
+    (origin / "hooks" / "pre-receive").unlink()
+    assert RemoteBranch(Repository.open(root), "origin", "main").push(made, old) == Pushed(made)
+
+
+@pytest.fixture
+def served(origin: Path) -> Iterator[str]:
+    """The address of a daemon that serves the remote over the network of this machine."""
+    if not Path(git(origin, "--exec-path"), "git-daemon").exists():
+        pytest.skip("this git comes without its daemon")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ("--reuseaddr", "--export-all", "--enable=receive-pack", f"--base-path={origin.parent}")
+    argv = ["git", "daemon", *options, "--listen=127.0.0.1", f"--port={port}"]
+    daemon = subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True)
+    address = f"git://127.0.0.1:{port}/{origin.name}"
+    try:
+        eventually(lambda: attempt_git(origin, "ls-remote", address).returncode == 0, 20)
+        yield address
+    finally:
+        os.killpg(daemon.pid, signal.SIGKILL)
+        daemon.wait()
+
+
+def test_over_the_network_a_server_that_dies_in_the_middle_is_trouble_and_then_tried_again(
+    root: Path, origin: Path, served: str
+) -> None:
+    git(root, "remote", "set-url", "origin", served)
+    remote = RemoteBranch(Repository.open(root), "origin", "main")
+    theirs = push_from_elsewhere(origin, {"theirs": "1"})
+    assert remote.fetch() == Fetched(theirs)
+    git(root, "reset", "--quiet", "--hard", theirs)
+    made = commit(root, {"a": "1"})
+    hook = plant(origin, "pre-receive", "kill -9 $PPID")
+    answer = remote.push(made, theirs)
+    assert isinstance(answer, Trouble)
+    assert head(origin) == theirs
+    hook.unlink()
+    assert remote.push(made, theirs) == Pushed(made)
+    assert head(origin) == made == remote.known_tip
+    plant(origin, "update", "echo 'protected branch'; exit 1")
+    answer = remote.push(commit(root, {"a": "2"}), made)
+    assert isinstance(answer, Trouble)
+    assert "hook declined" in answer.said
+    assert "protected branch" in answer.said
