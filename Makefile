@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills day soak saved fuzz torture large power fencing filesystems room bench bench-size \
+.PHONY: demo test check format coverage kills day soak saved checkout fuzz torture large power fencing filesystems room bench bench-size \
     clean service races agents-start agents-stop agents-restart agents-status
 
 demo: $(VENV)/installed
@@ -46,6 +46,11 @@ soak: $(VENV)/installed
 saved: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -P tests/support/soak.py --scribble --kills $(or $(KILLS),500) --pause 0.6 \
 	    --orphans 20 $(if $(SEED),--seed $(SEED))
+
+# Kills while the target follows in a checkout that has edits of each kind: each must be as it was, byte for byte.
+# make checkout KILLS=200 SEED=1
+checkout: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python -P tests/support/checkout_kills.py --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
 
 # Workers and landers that are stopped, replaced, and go on: twenty and five trials for each seed.
 fencing: $(VENV)/installed

@@ -117,6 +117,7 @@ def _finish(git: Git, journal: Journal, tip: str, *, begun: bool) -> None:
         git.run(*moved)
     else:
         half.undo(tip, begun=begun or journal.begun.exists())
+    half.clear()
 
 
 def _remove_ref_locks(repository: Repository, journal: Journal) -> None:

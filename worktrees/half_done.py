@@ -58,7 +58,12 @@ class HalfDone:
                     # Attributes first: by those of the new commit, what is old may look changed.
                     self._restore([name for name in differing if is_attributes(name)], preview, staged)
                     self._restore(self._differing(), preview, staged)
-        remove(self._index)
+
+    def clear(self) -> None:
+        """Remove what was needed to look, also that of one who was killed."""
+        Preview(self._git_dir).clear()
+        for left in (self._index, self._index.with_name(f"{self._index.name}.lock")):
+            remove(left)
 
     def is_all_new(self) -> bool:
         """Whether git had written all the files."""

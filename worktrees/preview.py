@@ -73,7 +73,7 @@ class Preview:
     @contextmanager
     def of(self, commit: str, entries: Mapping[str, tuple[str, str]]) -> Iterator[Preview]:
         """Have an index of `entries` (mode and id by path) and of the attributes of `commit`. Raises GitError."""
-        self._clear()
+        self.clear()
         self.folder.mkdir()
         try:
             listed = self._git.run("ls-tree", "-r", "-z", commit).fields
@@ -82,7 +82,7 @@ class Preview:
             self._git.run("update-index", "-z", "--index-info", stdin=terminated(lines), env=self._env)
             yield self
         finally:
-            self._clear()
+            self.clear()
 
     def filtered(self, names: Iterable[str]) -> list[str]:
         """Those of `names` that a filter writes."""
@@ -95,7 +95,8 @@ class Preview:
         argv = ("checkout-index", "--force", "--quiet", "-z", "--stdin")
         self._git.run(*argv, stdin=terminated(list(names)), env=self._env)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Remove it, and what one has left that was killed."""
         remove(self.folder)
         for left in (self._index, self._index.with_name(f"{self._index.name}.lock")):
             left.unlink(missing_ok=True)
