@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.worktrees import target as module
+from parallel_loop.worktrees import unseen
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.following import begin
 from parallel_loop.worktrees.git import Git
@@ -245,6 +246,35 @@ def test_a_branch_that_moves_at_the_same_moment_is_looked_at_again(setting, monk
 
     monkeypatch.setattr(Repository, "checkouts_of", moved_meanwhile)
     assert setting.follow() == Diverged(theirs)
+
+
+@pytest.mark.parametrize("when", ["before the branch moves", "after it", "while it does"])
+def test_a_user_who_switches_to_the_target_at_the_same_moment_sees_nothing_undone(setting, monkeypatch, when):
+    git(setting.root, "switch", "-q", "-c", "else")
+    write(setting.root, {"keep": "edited\n"})
+    real, lock = unseen._move, setting.root / ".git" / "index.lock"
+
+    def move(*arguments):
+        if unseen._move is not real and when == "before the branch moves":
+            monkeypatch.setattr(unseen, "_move", real)
+            git(setting.root, "switch", "-q", "main")
+        elif unseen._move is not real and when == "while it does":  # it has read where main is, and writes files
+            monkeypatch.setattr(unseen, "_move", real)
+            monkeypatch.setattr(unseen.time, "sleep", end_of_switch)
+            lock.touch()
+        real(*arguments)
+        if when == "after it":
+            git(setting.root, "switch", "-q", "main")
+
+    def end_of_switch(_seconds):
+        lock.unlink()
+        git(setting.root, "symbolic-ref", "HEAD", "refs/heads/main")
+
+    monkeypatch.setattr(unseen, "_move", move)
+    assert setting.follow() == Followed(setting.landed)
+    assert setting.tip() == setting.landed
+    assert git(setting.root, "status", "--porcelain") == "M keep"
+    assert (setting.root / "f").read_text() == "new\n"
 
 
 def test_a_ref_that_cannot_be_moved_is_gits_error(setting):

@@ -24,6 +24,7 @@ from .landing import LANDING_BRANCH
 from .obstacles import Blocked, blocked_by_files, blocked_by_filters
 from .preview import Change, changes
 from .repository import Checkout, Repository, head_branch
+from .unseen import move_unseen
 
 __all__ = ["Blocked", "Diverged", "Followed", "follow"]
 
@@ -73,13 +74,8 @@ def follow(repository: Repository, target: str, landed: str) -> Followed | Block
     checkouts = repository.checkouts_of(target)
     if checkouts:
         return _blocked_by(checkouts, target) or _fast_forward(repository, checkouts[0], target, tip, landed)
-    try:
-        repository.git.run("update-ref", "-m", "parallel-loop: follow", f"refs/heads/{target}", landed, tip)
-    except GitError:
-        if repository.branch_tip(target) == tip:
-            raise
-        return follow(repository, target, landed)  # the user was first: look again
-    return Followed(landed)
+    # The user may be first, with a commit or by checking it out: then it is looked at again.
+    return Followed(landed) if move_unseen(repository, target, tip, landed) else follow(repository, target, landed)
 
 
 def _blocked_by(checkouts: list[Checkout], target: str) -> Blocked | None:
