@@ -11,9 +11,9 @@ from support.checkout_kills import Kills
 
 
 def test_under_kills_of_a_fast_forward_every_edit_stays_as_it_is(tmp_path: Path) -> None:
-    kills = Kills(tmp_path, seed=3, files=120, variants=("plain", "sparse"))
-    assert kills.run(8) == [], kills.report()
-    assert kills.counts["kills"] == 8
+    kills = Kills(tmp_path, seed=3, files=90, variants=("plain", "sparse"))
+    assert kills.run(6) == [], kills.report()
+    assert kills.counts["kills"] == 6
 
 
 @pytest.mark.large

@@ -53,15 +53,14 @@ def step(tmp_path: Path) -> Step:
     return Step(tmp_path / "repo")
 
 
-@pytest.mark.parametrize("how", ["ended", "fails"])
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize(("how", "number"), [("ended", 2), ("fails", 1), ("fails", 2)])
 def test_a_git_that_stops_in_the_middle_leaves_nothing_half_done(tmp_path: Path, how: str, number: int) -> None:
     """A filter ends git with SIGTERM, at which it removes its lock, or fails after it has written some files."""
     step = Step(tmp_path / "repo", new={".gitattributes": "d/* filter=odd\nf filter=odd\n"})
     count = tmp_path / "count"
     act = "kill -15 $PPID; sleep 0.2" if how == "ended" else "exit 1"
     # The dry run writes both files first.
-    script = f'echo >>"{count}"; if [ $(wc -l <"{count}") -eq {2 + min(number, 2)} ]; then {act}; fi; cat'
+    script = f'echo >>"{count}"; if [ $(wc -l <"{count}") -eq {2 + number} ]; then {act}; fi; cat'
     git(step.root, "config", "filter.odd.smudge", script)
     git(step.root, "config", "filter.odd.required", "true")
     git(step.root, "config", "filter.odd.clean", "cat")

@@ -12,7 +12,7 @@ import pytest
 from parallel_loop.worktrees.following import begin, finish_interrupted
 from parallel_loop.worktrees.repository import Repository
 from parallel_loop.worktrees.target import Blocked, Diverged, Followed, follow
-from support.repository import CONFIG, attempt_git, commit, environment, git, make_repository, write
+from support.repository import attempt_git, commit, configure, environment, git, make_repository, write
 
 Files = dict[str, str | bytes]
 
@@ -172,8 +172,7 @@ def with_submodule(tmp_path: Path) -> Path:
     root = make_repository(tmp_path / "repo", {"f": "old\n"})
     git(root, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "sub")
     commit(root, {})
-    for key, value in CONFIG.items():
-        git(root / "sub", "config", key, value)
+    configure(root / ".git" / "modules" / "sub")
     commit(library, {"lib": "2\n"})
     git(root / "sub", "fetch", "--quiet")
     return root
@@ -190,8 +189,10 @@ def moved(root: Path, to: str = "origin/main") -> str:
     return landed
 
 
-@pytest.mark.parametrize("recurse", ["false", "true"])
-@pytest.mark.parametrize("state", ["clean", "changed", "untracked", "commit of the user's own"])
+@pytest.mark.parametrize(
+    ("state", "recurse"),
+    [("clean", "false"), ("changed", "true"), ("untracked", "false"), ("commit of the user's own", "true")],
+)
 def test_a_submodule_is_the_users_whatever_commit_lands_for_it(with_submodule: Path, state: str, recurse: str) -> None:
     root, sub = with_submodule, with_submodule / "sub"
     git(root, "config", "submodule.recurse", recurse)
@@ -224,8 +225,9 @@ def test_a_submodule_that_the_user_has_staged_is_in_the_way(with_submodule: Path
     assert git(root, "ls-files", "-s", "sub").split()[1] == mine
 
 
-@pytest.mark.parametrize("becomes", ["gone", "a file", "files"])
-@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize(
+    ("becomes", "changed"), [("gone", False), ("gone", True), ("a file", False), ("a file", True), ("files", False)]
+)
 def test_a_submodule_that_goes_keeps_its_files(with_submodule: Path, becomes: str, changed: bool) -> None:
     root = with_submodule
     files: dict[str, Files] = {"gone": {"f": "new\n"}, "a file": {"sub": "file\n"}, "files": {"sub/new": "new\n"}}
@@ -251,40 +253,42 @@ def test_a_submodule_that_goes_keeps_its_files(with_submodule: Path, becomes: st
 # --- hooks and configuration ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("does", ["exit 1", "exec sleep 100", "echo hooked >f; echo hooked >hooked"])
-def test_no_hook_of_the_user_takes_part(tmp_path: Path, does: str) -> None:
+def test_no_hook_of_the_user_takes_part(tmp_path: Path) -> None:
     root = make_repository(tmp_path / "repo", {"f": "old\n"})
     landed = land(root, {"f": "new\n"})
     for name in ("post-merge", "pre-merge-commit", "post-checkout", "post-index-change", "reference-transaction"):
         hook = root / ".git" / "hooks" / name
         hook.parent.mkdir(exist_ok=True)
-        hook.write_text(f"#!/bin/sh\n{does}\n")
+        hook.write_text("#!/bin/sh\necho hooked >f; echo hooked >hooked; sleep 100; exit 1\n")
         hook.chmod(0o755)
     assert follows(root, landed) == Followed(landed)
     git(root, "config", "core.hooksPath", os.devnull)  # for git's own sake below
     assert (status(root), (root / "f").read_text()) == ([], "new\n")
 
 
+ODD = {
+    "branch.main.mergeOptions": "--squash",
+    "merge.ff": "false",
+    "merge.autoStash": "true",
+    "checkout.workers": "0",
+    "core.untrackedCache": "true",
+    "index.version": "4",
+    "status.showUntrackedFiles": "no",
+    "status.relativePaths": "false",
+    "core.logAllRefUpdates": "false",
+}
+
+
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("branch.main.mergeOptions", "--squash"),
-        ("branch.main.mergeOptions", "--no-ff --no-commit"),
-        ("merge.ff", "false"),
-        ("merge.autoStash", "true"),
-        ("checkout.workers", "0"),
-        ("core.splitIndex", "true"),
-        ("core.untrackedCache", "true"),
-        ("index.version", "4"),
-        ("status.showUntrackedFiles", "no"),
-        ("status.relativePaths", "false"),
-        ("core.logAllRefUpdates", "false"),
-    ],
+    "settings",
+    [ODD, {"branch.main.mergeOptions": "--no-ff --no-commit", "core.splitIndex": "true"}],
+    ids=["many", "split index"],
 )
-def test_a_fast_forward_is_one_however_git_is_configured(tmp_path: Path, key: str, value: str) -> None:
+def test_a_fast_forward_is_one_however_git_is_configured(tmp_path: Path, settings: dict[str, str]) -> None:
     root = make_repository(tmp_path / "repo", {"f": "old\n", "keep": "old\n"})
     landed = land(root, {"f": "new\n", "d/added": "new\n"})
-    git(root, "config", key, value)
+    for key, value in settings.items():
+        git(root, "config", key, value)
     write(root, {"keep": "mine\n", "d/mine": "mine\n"})
     git(root, "add", "keep")
     git(root, "update-index", "--refresh", "-q")
@@ -298,8 +302,7 @@ def test_a_fast_forward_is_one_however_git_is_configured(tmp_path: Path, key: st
 # --- what status does not tell ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
-@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(("flag", "cut"), [("--assume-unchanged", True), ("--skip-worktree", False)])
 def test_an_edit_that_git_was_told_not_to_look_at_is_kept_and_the_remedy_frees_it(
     tmp_path: Path, flag: str, cut: bool
 ) -> None:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.repository import CONFIG, attempt_git, commit, git, make_repository, write
+from support.repository import attempt_git, commit, configure, git, make_repository, write
 
 VARIANTS = ("plain", "sparse", "filter", "crlf", "linked", "submodule", "split index")
 Seen = tuple[str, bytes, bool]  # kind, content, whether it can be executed
@@ -81,8 +81,7 @@ class Checkout:
         make_repository(library, {"lib": "1\n"})
         commit(library, {"lib": "2\n"})
         git(main, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "sub")
-        for key, value in CONFIG.items():
-            git(main / "sub", "config", key, value)
+        configure(main / ".git" / "modules" / "sub")
         commit(main, {})
 
     def _check_out(self, main: Path, linked: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from parallel_loop.harness.project import Project
-from support.repository import CONFIG, commit, git
+from support.repository import commit, configure, git
 
 
 def add_remote(project: Project, name: str = "origin") -> Path:
@@ -23,8 +23,7 @@ def elsewhere(remote: Path) -> Path:
     path = remote.parent / "elsewhere"
     if not path.exists():
         git(remote.parent, "clone", "--quiet", str(remote), str(path))
-        for key, value in CONFIG.items():
-            git(path, "config", key, value)
+        configure(path / ".git")
     return path
 
 

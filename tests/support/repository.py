@@ -20,6 +20,7 @@ CONFIG = {
     "core.autocrlf": "false",
     "gc.auto": "0",
 }
+_SETTINGS = [(name.split("."), value) for name, value in CONFIG.items()]
 
 
 def environment() -> dict[str, str]:
@@ -78,10 +79,15 @@ def make_empty_repository(path: Path, branch: str = "main") -> Path:
     """A repository without any commit at `path`."""
     path.mkdir(parents=True, exist_ok=True)
     git(path, "init", "--quiet", "--initial-branch", branch)
-    settings = [(*name.split("."), value) for name, value in CONFIG.items()]
-    with (path / ".git" / "config").open("a") as file:  # a git command for each would take longer than all the rest
-        file.writelines(f"[{section}]\n\t{key} = {value}\n" for section, key, value in settings)
+    configure(path / ".git")
     return path
+
+
+def configure(git_dir: Path) -> None:
+    """Set CONFIG in a repository; at once, since hundreds of tests do it and each `git config` is a process."""
+    sections = (f"[{section}]\n\t{key} = {value}\n" for (section, key), value in _SETTINGS)
+    with (git_dir / "config").open("a") as file:
+        file.writelines(sections)
 
 
 def make_repository(path: Path, files: Mapping[str, str | bytes] | None = None, branch: str = "main") -> Path:
