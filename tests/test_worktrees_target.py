@@ -228,8 +228,19 @@ def test_gits_own_refusal_is_passed_on(setting):
     found = setting.follow()
     assert isinstance(found, Blocked)
     assert "index.lock" in found.why
-    assert found.remedy.endswith("merge --ff-only parallel-loop/landed")
-    (setting.root / ".git" / "index.lock").unlink()
+    assert found.remedy.startswith("rm ")
+    subprocess.run(["/bin/sh", "-c", found.remedy], check=True)
+    assert setting.follow() == Followed(setting.landed)
+
+
+def test_what_git_does_not_want_to_do_is_passed_on(setting, monkeypatch):
+    monkeypatch.setattr(module, "blocked_by_files", lambda *_: None)
+    write(setting.root, {"f": "mine\n"})
+    found = setting.follow()
+    assert isinstance(found, Blocked)
+    assert "would be overwritten" in found.why
+    assert (setting.root / "f").read_text() == "mine\n"
+    git(setting.root, "checkout", "-q", "f")
     subprocess.run(shlex.split(found.remedy), env=environment(), check=True, capture_output=True)
     assert setting.follow() == Followed(setting.landed)
 

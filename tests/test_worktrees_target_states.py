@@ -410,3 +410,35 @@ def test_a_target_in_two_worktrees_waits_and_the_remedy_frees_it(tmp_path: Path)
     assert (second / "f").read_text() == "mine\n"
     assert attempt_git(second, "diff", "--quiet").returncode == 1
     assert shlex.split(found.remedy)[2] == str(second)  # type: ignore[union-attr]
+
+
+def test_conflicts_of_no_operation_are_told_with_what_ends_them(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "repo", {"f": "old\n", "mine": "old\n"})
+    write(root, {"mine": "stashed\n"})
+    git(root, "stash", "push", "--quiet")
+    commit(root, {"mine": "committed\n"})
+    landed = land(root, {"f": "new\n"})
+    assert attempt_git(root, "stash", "pop").returncode != 0
+    found = follows(root, landed)
+    assert "conflicts that are not resolved, in 'mine'" in why(found)
+    assert status(root) == ["UU mine"]
+    write(root, {"mine": "both\n"})
+    do(found.remedy)  # type: ignore[union-attr]
+    assert follows(root, landed) == Followed(landed)
+    assert status(root) == ["M  mine"] or status(root) == ["M mine"]
+
+
+def test_a_repository_in_a_folder_called_worktrees_has_its_journal_in_itself(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "worktrees", {"f": "old\n", "g": "old\n"})
+    landed = land(root, {"f": "new\n", "g": "new\n"})
+    place = tmp_path / "linked"
+    git(root, "switch", "--quiet", "-c", "else")
+    git(root, "worktree", "add", "--quiet", str(place), "main")
+    repository = Repository.open(root)
+    journal = begin(repository.checkouts_of("main")[0], "main", git(root, "rev-parse", "main"), landed)
+    assert journal.file.parent == root / ".git"
+    (journal.git_dir / "index.lock").touch()
+    write(place, {"f": "ne"})
+    assert follows(root, landed) == Followed(landed)
+    assert status(place) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "linked", "worktrees"]

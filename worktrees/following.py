@@ -25,6 +25,7 @@ from .git import Git
 from .half_done import HalfDone
 from .index import terminated
 from .locks import hold, is_held_open
+from .operations import read_line
 from .repository import Checkout, Repository, head_branch
 
 _FILE = "parallel-loop.follow"
@@ -92,6 +93,8 @@ def finish_interrupted(repository: Repository, *, begun: bool = False) -> None:
     journal = _read(_place(repository.git_dir))
     if journal is None:
         return
+    if begun:
+        journal.begun.touch()  # to be known also when what is done here fails, and is tried again
     with hold(journal.lease, timeout_seconds=60):  # git outlives us for a moment
         if journal.path.is_dir() and journal.git_dir.is_dir():
             git = Git(journal.path, git_dir=journal.git_dir, identity=_IDENTITY)
@@ -99,11 +102,11 @@ def finish_interrupted(repository: Repository, *, begun: bool = False) -> None:
             tip = repository.branch_tip(journal.branch)
             if tip not in {None, journal.new} and head_branch(git) == journal.branch:
                 assert tip is not None
-                _finish(git, journal, tip, begun=begun)
+                _finish(git, journal, tip)
     journal.end()
 
 
-def _finish(git: Git, journal: Journal, tip: str, *, begun: bool) -> None:
+def _finish(git: Git, journal: Journal, tip: str) -> None:
     half = HalfDone(git, journal.git_dir, journal.old, journal.new)
     lock = journal.git_dir / "index.lock"
     if lock.exists():
@@ -116,7 +119,7 @@ def _finish(git: Git, journal: Journal, tip: str, *, begun: bool) -> None:
         moved = ("update-ref", "-m", f"merge {journal.new}: Fast-forward", "HEAD", journal.new, tip)
         git.run(*moved)
     else:
-        half.undo(tip, begun=begun or journal.begun.exists())
+        half.undo(tip, begun=journal.begun.exists())
     half.clear()
 
 
@@ -146,8 +149,8 @@ def _trace(lock: Path) -> tuple[int, int] | None:
 
 def _place(git_dir: Path) -> Path:
     """The journal's file, in the git directory that all worktrees share."""
-    shared = git_dir.parent.parent if git_dir.parent.name == "worktrees" else git_dir
-    return shared / _FILE
+    shared = read_line(git_dir / "commondir")  # which a linked worktree has, and nobody else
+    return (git_dir / shared).resolve() / _FILE if shared else git_dir / _FILE
 
 
 def _draft(file: Path) -> Path:

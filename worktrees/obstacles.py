@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -17,6 +17,7 @@ from .preview import LINK, Change, Preview, uses_filters
 from .repository import Checkout
 
 _SHOWN = 3
+_UNMERGED = {"DD", "AU", "UD", "UA", "DU", "AA", "UU"}
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,14 @@ def blocked_by_files(checkout: Checkout, step: Mapping[str, Change]) -> Blocked 
     if replaced is not None:
         why = f"{checkout.path} has the submodule {replaced!r} where what landed has files: git would delete all in it"
         return Blocked(why, f"git -C {at} submodule deinit -- {shlex.quote(replaced)}")
-    names = _in_the_way(checkout, step)
+    listed = _status(checkout)
+    unmerged = sorted(entry[3:] for entry in listed if entry[:2] in _UNMERGED)
+    if unmerged:  # of a `stash pop`, say, which is no operation that could be ended
+        why = f"{checkout.path} has conflicts that are not resolved, in {_shown(unmerged)}; when they are, this says so"
+        return Blocked(why, f"git -C {at} add -- {shlex.join(unmerged)}")
+    names = _in_the_way(checkout, step, listed)
     if names:
-        shown = ", ".join(repr(name) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-        why = f"{checkout.path} has {shown} changed or untracked, and what landed changes the same"
+        why = f"{checkout.path} has {_shown(names)} changed or untracked, and what landed changes the same"
         return Blocked(why, f"git -C {at} stash push --all -- {shlex.join(names)}")
     return None
 
@@ -56,14 +61,21 @@ def blocked_by_filters(checkout: Checkout, step: Mapping[str, Change], landed: s
     return None
 
 
-def _in_the_way(checkout: Checkout, step: Mapping[str, Change]) -> list[str]:
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+
+
+def _status(checkout: Checkout) -> list[str]:
+    options = ("--porcelain", "-z", "--untracked-files=all", "--ignored=matching", "--no-renames")
+    return checkout.git().run("status", *options).fields
+
+
+def _in_the_way(checkout: Checkout, step: Mapping[str, Change], listed: Sequence[str]) -> list[str]:
     """The user's changed, untracked and ignored files that `step` would write over."""
-    git = checkout.git()
     changed = set(step)
     folders = {str(parent) for name in changed for parent in PurePosixPath(name).parents}
-    status = git.run("status", "--porcelain", "-z", "--untracked-files=all", "--ignored=matching", "--no-renames")
     found = []
-    for entry in status.fields:
+    for entry in listed:
         name = entry[3:]
         if entry.startswith(" M") and name in step and step[name].moves_submodule:
             continue  # git moves the entry alone; what the submodule has checked out, and changed, stays

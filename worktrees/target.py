@@ -37,10 +37,9 @@ _HOW_TO_END = {
     "bisect": "bisect reset",
 }
 _OVERWRITTEN = "would be overwritten by merge"
+_LOCKED = re.compile(r"Unable to create '(.*index\.lock)'")
 # What git says when it has not touched anything; an edit that is made at the same moment leads to it.
-_REFUSED = re.compile(
-    rf"{_OVERWRITTEN}|would lose untracked files|Unable to create '.*index\.lock'|[Nn]ot possible to fast-forward"
-)
+_REFUSED = re.compile(rf"{_OVERWRITTEN}|would lose untracked files|{_LOCKED.pattern}|[Nn]ot possible to fast-forward")
 
 
 @dataclass(frozen=True)
@@ -145,4 +144,7 @@ def _refused(checkout: Checkout, step: Mapping[str, Change], stderr: str) -> Blo
         if hidden:
             commands.append(f"git -C {at} stash push -- {shlex.join(sorted(hidden))}")
             return Blocked(f"git refuses in {checkout.path}: {said}", " && ".join(commands))
+    lock = _LOCKED.search(stderr)
+    if lock is not None:
+        return Blocked(f"git refuses in {checkout.path}: {said}", f"rm {shlex.quote(lock[1])}  # if no git runs there")
     return Blocked(f"git refuses in {checkout.path}: {said}", f"git -C {at} merge --ff-only {LANDING_BRANCH}")
