@@ -308,6 +308,26 @@ def test_a_user_who_switches_away_at_the_same_moment_is_left_alone(setting, monk
     assert git(setting.root, "rev-parse", "else") == setting.old == setting.tip()
 
 
+@pytest.mark.parametrize("to", ["-c else", "--detach", "parallel-loop/landed"])
+def test_what_a_user_switches_to_as_git_starts_is_not_moved_in_place_of_the_target(setting, monkeypatch, to):
+    real = module.begin
+    write(setting.root, {"keep": "mine\n"})
+
+    def switched_meanwhile(*arguments):
+        git(setting.root, "switch", "-q", *to.split())
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "begin", switched_meanwhile)
+    assert isinstance(setting.follow(), Blocked)
+    expected = setting.landed if to == "parallel-loop/landed" else setting.old
+    assert git(setting.root, "rev-parse", "HEAD") == expected
+    assert git(setting.root, "rev-parse", "parallel-loop/landed") == setting.landed
+    assert git(setting.root, "status", "--porcelain") == "M keep"
+    assert setting.tip() == setting.old
+    assert setting.follow() == Followed(setting.landed)
+    assert git(setting.root, "rev-parse", "HEAD") == expected
+
+
 def begun(setting: Setting) -> None:
     """The journal as it is when git has just been started."""
     begin(setting.repository.checkouts_of("main")[0], "main", setting.old, setting.landed)

@@ -23,7 +23,7 @@ from .index import unusual_entries
 from .landing import LANDING_BRANCH
 from .obstacles import Blocked, blocked_by_files, blocked_by_filters
 from .preview import Change, changes
-from .repository import Checkout, Repository, head_branch
+from .repository import Checkout, Repository, head_branch, resolve
 from .unseen import move_unseen
 
 __all__ = ["Blocked", "Diverged", "Followed", "follow"]
@@ -100,9 +100,8 @@ def _fast_forward(
     blocked = blocked_by_files(checkout, step) or blocked_by_filters(checkout, step, landed)
     if blocked is not None:
         return blocked
-    at = shlex.quote(str(checkout.path))
     if head_branch(checkout.git()) != target:
-        return Blocked(f"{checkout.path} left {target} at the same moment", f"git -C {at} switch {shlex.quote(target)}")
+        return _left(checkout, target)
     journal = begin(checkout, target, tip, landed)
     try:
         merged = Git(checkout.path, git_dir=checkout.git_dir, lease=journal.lease).run(
@@ -113,7 +112,6 @@ def _fast_forward(
             "--no-squash",
             "--no-verify-signatures",
             "--no-stat",
-            "--quiet",
             landed,
             ok=(0, 1, 128),
         )
@@ -122,12 +120,27 @@ def _fast_forward(
         raise
     if merged.returncode == 0:
         journal.end()
+        if repository.branch_tip(target) == tip:  # what was checked out when git looked was something else
+            _give_back(checkout, landed, moved="Fast-forward" in merged.text)
+            return _left(checkout, target)
         return Followed(landed)
     if _REFUSED.search(merged.stderr) is not None:
         journal.end()
     else:  # in the middle perhaps: the disk is full, a folder cannot be written to
         finish_interrupted(repository, begun=True)
     return _refused(checkout, step, merged.stderr)
+
+
+def _left(checkout: Checkout, target: str) -> Blocked:
+    command = f"git -C {shlex.quote(str(checkout.path))} switch {shlex.quote(target)}"
+    return Blocked(f"{checkout.path} left {target} at the same moment", command)
+
+
+def _give_back(checkout: Checkout, landed: str, *, moved: bool) -> None:
+    """Undo a fast-forward of another branch, or of a HEAD on none, to which the user had switched meanwhile."""
+    git = checkout.git()
+    if moved and resolve(git, "HEAD") == landed:
+        git.run("reset", "--keep", "--quiet", "ORIG_HEAD", ok=(0, 1, 128))  # edits stay, or nothing is done
 
 
 def _refused(checkout: Checkout, step: Mapping[str, Change], stderr: str) -> Blocked:
