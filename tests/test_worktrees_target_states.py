@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.worktrees import obstacles
 from parallel_loop.worktrees.following import begin, finish_interrupted
 from parallel_loop.worktrees.repository import Repository
 from parallel_loop.worktrees.target import Blocked, Diverged, Followed, follow
@@ -442,3 +443,17 @@ def test_a_repository_in_a_folder_called_worktrees_has_its_journal_in_itself(tmp
     assert follows(root, landed) == Followed(landed)
     assert status(place) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "linked", "worktrees"]
+
+
+def test_a_disk_that_would_be_full_in_the_middle_is_noticed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_repository(tmp_path / "repo", {"f": "old\n"})
+    landed = land(root, {"f": "new\n" * 1_000_000, "g": "new\n"}, "f")
+    monkeypatch.setattr(obstacles, "free_bytes", lambda _path: 5_000_000)
+    found = follows(root, landed)
+    assert "needs 6 MB of room" in why(found)
+    do(found.remedy)  # type: ignore[union-attr]
+    assert status(root) == []
+    monkeypatch.setattr(obstacles, "free_bytes", lambda _path: 6_000_000)
+    assert follows(root, landed) == Followed(landed)

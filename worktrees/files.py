@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from fnmatch import fnmatch
@@ -35,6 +36,12 @@ def flush_file_system(path: Path) -> None:
             raise OSError(number, os.strerror(number), str(path))
     finally:
         os.close(descriptor)
+
+
+def free_bytes(path: Path) -> int:
+    """How much may still be written to the file system of `path`; one that does not say has room for everything."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize if found.f_blocks else sys.maxsize
 
 
 def remove(path: Path) -> None:

@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from .files import free_bytes
 from .git import GitError
 from .preview import LINK, Change, Preview, uses_filters
 from .repository import Checkout
 
 _SHOWN = 3
+_MARGIN = 1_000_000
 _UNMERGED = {"DD", "AU", "UD", "UA", "DU", "AA", "UU"}
 
 
@@ -45,6 +47,25 @@ def blocked_by_files(checkout: Checkout, step: Mapping[str, Change]) -> Blocked 
         why = f"{checkout.path} has {_shown(names)} changed or untracked, and what landed changes the same"
         return Blocked(why, f"git -C {at} stash push --all -- {shlex.join(names)}")
     return None
+
+
+def blocked_by_room(checkout: Checkout, step: Mapping[str, Change]) -> Blocked | None:
+    """Blocked when the disk would be full in the middle of the step: then there is no room to undo it, either."""
+    wanted = [change.new[1] for change in step.values() if change.will_be and not change.is_submodule]
+    asked = ("cat-file", "--batch-check=%(objectsize)")
+    sizes = checkout.git().run(*asked, stdin="".join(f"{one}\n" for one in wanted).encode()).text.split("\n")
+    needed = sum(int(size) for size in sizes if size.isdigit()) + 2 * _index_size(checkout) + _MARGIN
+    if free_bytes(checkout.path) >= needed:
+        return None
+    at, megabytes = shlex.quote(str(checkout.path)), -(-needed // 1_000_000)
+    return Blocked(f"what landed needs {megabytes} MB of room in {checkout.path}, which has less", f"df -h {at}")
+
+
+def _index_size(checkout: Checkout) -> int:
+    try:
+        return (checkout.git_dir / "index").stat().st_size
+    except OSError:
+        return 0
 
 
 def blocked_by_filters(checkout: Checkout, step: Mapping[str, Change], landed: str) -> Blocked | None:

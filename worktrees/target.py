@@ -21,7 +21,7 @@ from .following import begin, finish_interrupted
 from .git import Git
 from .index import unusual_entries
 from .landing import LANDING_BRANCH
-from .obstacles import Blocked, blocked_by_files, blocked_by_filters
+from .obstacles import Blocked, blocked_by_files, blocked_by_filters, blocked_by_room
 from .preview import Change, changes
 from .repository import Checkout, Repository, head_branch, resolve
 from .unseen import move_unseen
@@ -97,7 +97,11 @@ def _fast_forward(
     repository: Repository, checkout: Checkout, target: str, tip: str, landed: str
 ) -> Followed | Blocked | Diverged:
     step = changes(checkout.git(), tip, landed)
-    blocked = blocked_by_files(checkout, step) or blocked_by_filters(checkout, step, landed)
+    blocked = (
+        blocked_by_files(checkout, step)
+        or blocked_by_room(checkout, step)
+        or blocked_by_filters(checkout, step, landed)
+    )
     if blocked is not None:
         return blocked
     if head_branch(checkout.git()) != target:
