@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.worktrees import following
+from parallel_loop.worktrees import following, preview
+from parallel_loop.worktrees import git as git_module
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.following import begin
+from parallel_loop.worktrees.locks import LockTimeout, hold
+from parallel_loop.worktrees.preview import lease_of_repairs
 from parallel_loop.worktrees.repository import Repository
 from parallel_loop.worktrees.target import Blocked, Diverged, Followed, follow
 from support.repository import attempt_git, commit, git, make_repository, write
@@ -262,3 +265,28 @@ def test_attributes_that_land_in_the_same_step_make_no_file_the_users(tmp_path: 
     assert step.follow() == Followed(step.landed)
     assert step.status() == [""]
     assert (root / "z.md").read_bytes() == (preview / "z.md").read_bytes()
+
+
+def test_the_git_of_a_repair_that_was_killed_is_waited_for(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    half_done(step)
+    lease = lease_of_repairs(step.root / ".git")
+    monkeypatch.setattr(preview, "_PATIENCE_SECONDS", 0.1)
+    with hold(lease, shared=True), pytest.raises(LockTimeout):
+        step.follow()
+    assert step.lock.exists()
+    assert step.follow() == Followed(step.landed)
+
+
+def test_every_git_of_a_repair_can_be_waited_for(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    half_done(step)
+    real, unleased = git_module._execute, list[str]()
+
+    def execute(argv, env, stdin, watchdog, inherit):
+        if not inherit and {"checkout", "checkout-index", "read-tree", "update-index", "reset"}.intersection(argv):
+            unleased.append(" ".join(argv))
+        return real(argv, env, stdin, watchdog, inherit)
+
+    monkeypatch.setattr(git_module, "_execute", execute)
+    following.finish_interrupted(Repository.open(step.root))
+    assert step.is_undone()
+    assert unleased == []

@@ -26,6 +26,7 @@ from .half_done import HalfDone
 from .index import terminated
 from .locks import hold, is_held_open
 from .operations import read_line
+from .preview import lease_of_repairs, wait_until_free
 from .repository import Checkout, Repository, head_branch
 
 _FILE = "parallel-loop.follow"
@@ -97,7 +98,9 @@ def finish_interrupted(repository: Repository, *, begun: bool = False) -> None:
         journal.begun.touch()  # to be known also when what is done here fails, and is tried again
     with hold(journal.lease, timeout_seconds=60):  # git outlives us for a moment
         if journal.path.is_dir() and journal.git_dir.is_dir():
-            git = Git(journal.path, git_dir=journal.git_dir, identity=_IDENTITY)
+            lease = lease_of_repairs(journal.git_dir)
+            wait_until_free(lease)  # the git of a repair that was killed would go on beside ours
+            git = Git(journal.path, git_dir=journal.git_dir, identity=_IDENTITY, lease=lease)
             _remove_ref_locks(repository, journal)
             tip = repository.branch_tip(journal.branch)
             if tip not in {None, journal.new} and head_branch(git) == journal.branch:

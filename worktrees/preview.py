@@ -16,9 +16,11 @@ from pathlib import Path
 from .files import remove
 from .git import Git
 from .index import terminated
+from .locks import hold
 
 LINK = "160000"  # the mode of a submodule
 _NONE = "000000"
+_PATIENCE_SECONDS = 60.0
 _CONFIGURATION = ("core.splitIndex=false", "core.sparseCheckout=false", "index.sparse=false")
 _UNFILTERED = {"unspecified", "unset"}
 
@@ -61,13 +63,25 @@ def changes(git: Git, old: str, new: str) -> dict[str, Change]:
     return found
 
 
+def lease_of_repairs(git_dir: Path) -> Path:
+    """The lock that every git holds which looks at a step before or after it: it may outlive who started it."""
+    return git_dir / "parallel-loop.repair.lease"
+
+
+def wait_until_free(lease: Path) -> None:
+    """Wait until no git of somebody who was killed is at it any more. Raises LockTimeout."""
+    with hold(lease, timeout_seconds=_PATIENCE_SECONDS):
+        pass
+
+
 class Preview:
     """A folder in `git_dir`, with an index of its own."""
 
     def __init__(self, git_dir: Path) -> None:
         self.folder = git_dir / "parallel-loop.preview"
         self._index = git_dir / "parallel-loop.preview.index"
-        self._git = Git(self.folder, git_dir=git_dir, configuration=_CONFIGURATION)
+        self._lease = lease_of_repairs(git_dir)
+        self._git = Git(self.folder, git_dir=git_dir, configuration=_CONFIGURATION, lease=self._lease)
         self._env = {"GIT_INDEX_FILE": str(self._index)}
 
     @contextmanager
@@ -96,7 +110,8 @@ class Preview:
         self._git.run(*argv, stdin=terminated(list(names)), env=self._env)
 
     def clear(self) -> None:
-        """Remove it, and what one has left that was killed."""
+        """Remove it, and what one has left that was killed, once its git has ended. Raises LockTimeout."""
+        wait_until_free(self._lease)
         remove(self.folder)
         for left in (self._index, self._index.with_name(f"{self._index.name}.lock")):
             left.unlink(missing_ok=True)

@@ -159,7 +159,7 @@ class Checkout:
     def locks(self) -> list[Path]:
         """Locks, and what we leave in the git directory."""
         ours = [*self.shared.glob("parallel-loop.*"), *self.git_dir.glob("parallel-loop.*")]
-        kept = {"parallel-loop.follow.lease"}
+        kept = {"parallel-loop.follow.lease", "parallel-loop.repair.lease"}
         return [*self.shared.rglob("*.lock"), *(path for path in ours if path.name not in kept)]
 
     def discard(self, name: str) -> None:

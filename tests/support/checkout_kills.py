@@ -48,13 +48,15 @@ class Kills:
         self.losses: list[str] = []
 
     def run(self, kills: int, tell: Callable[[str], None] = lambda _line: None) -> list[str]:
-        """Kill so many; return what was wrong."""
+        """Kill so many, or until something is wrong; return what was."""
         for number in range(kills):
             ground = self._grounds[number % len(self._grounds)]
             victim = self._chance.choices([*_VICTIMS], [*_VICTIMS.values()])[0]
             for problem in ground.try_once(victim, self._chance, self.counts):
                 self.losses.append(f"kill {number + 1}, {ground.checkout.variant}, {victim}: {problem}")
                 tell(self.losses[-1])
+            if self.losses:  # what follows would only be more of the same
+                break
             if (number + 1) % 50 == 0:
                 tell(self.report())
         return self.losses
