@@ -79,7 +79,8 @@ def make_empty_repository(path: Path, branch: str = "main") -> Path:
     """A repository without any commit at `path`."""
     path.mkdir(parents=True, exist_ok=True)
     git(path, "init", "--quiet", "--initial-branch", branch)
-    configure(path / ".git")
+    own = path / ".git"
+    configure(own if own.is_dir() else Path(git(path, "rev-parse", "--absolute-git-dir")))
     return path
 
 
