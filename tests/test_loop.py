@@ -55,8 +55,9 @@ def test_all_three_ways_drain_the_queue_and_land_without_a_coordinator(tmp_path:
     assert landed_items(project, "main") == ["one", "two"]
     assert "started" not in [event["event"] for event in events(project)], "no second process"
     assert git(project.root, "status", "--porcelain") == ""
-    with running(project, "--drain", main=LOOP) as run:
-        assert run.wait() == 0, "what failed before does not count"
+    if how == "loop.py":
+        with running(project, "--drain", main=LOOP) as run:
+            assert run.wait() == 0, "what failed before does not count"
 
 
 def test_the_first_signal_finishes_and_lands_the_item_in_hand(tmp_path: Path) -> None:

@@ -100,8 +100,12 @@ def is_named(path: Path, paths: set[str]) -> bool:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_whatever_is_in_a_place_stops_nobody_and_is_named_and_stays(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", [0, pytest.param(1, marks=pytest.mark.large)])
+def test_whatever_is_in_a_place_stops_nobody_and_is_named_and_stays(place: str, half: int, tmp_path: Path) -> None:
+    """In every place every other kind, and every kind in every other place; the other halves are large."""
     for number, what in enumerate(KINDS):
+        if (number + list(PLACES).index(place)) % 2 != half:
+            continue
         if place not in READ and what in REGULAR - LIKE_ALL_REGULAR:
             continue
         root = tmp_path / str(number)

@@ -39,7 +39,7 @@ def hear(process: QueueProcess, lines: int) -> list[str]:
     return [line for line in heard if line is not None]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.large) for seed in range(1, 10))])
 def test_workers_and_recoveries_killed_at_random_lose_nothing_and_do_nothing_twice(queue, seed) -> None:
     chance = random.Random(seed)
     items = queue.add([an_item(f"i{index}", after=(f"i{index - 5}",) if index > 4 else ()) for index in range(300)])
