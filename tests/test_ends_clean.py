@@ -54,10 +54,9 @@ def files_of_git(project: Project) -> set[str]:
     """All files in the git directory but objects, by name, without what is of the last run or was saved."""
     folder = project.root / ".git"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
-    last_resets = {
-        name for name in found if name.endswith("logs/ORIG_HEAD")
-    }  # of the last attempts; made anew each time
-    return {name for name in found - last_resets if not name.startswith("objects") and "/salvage" not in name}
+    # Of the last attempts, and made anew each time: whether an agent has them depends on what it was given.
+    of_the_last = {name for name in found if name.endswith(("logs/ORIG_HEAD", "COMMIT_EDITMSG"))}
+    return {name for name in found - of_the_last if not name.startswith("objects") and "/salvage" not in name}
 
 
 def assert_clean(project: Project) -> None:

@@ -53,7 +53,7 @@ def leave_a_mess(place: Place) -> None:
     git(wt, "init", "-q", "nested")
 
 
-@pytest.mark.parametrize("number", range(20))
+@pytest.mark.parametrize("number", range(26))
 def test_salvage_and_recycling(tmp_path, monkeypatch, number):
     place = make_place(tmp_path / "repo")
     leave_a_mess(place)
@@ -64,16 +64,14 @@ def test_salvage_and_recycling(tmp_path, monkeypatch, number):
         recycle(worktree, place.start, "parallel-loop/item/next/1")
 
     killed_before(monkeypatch, number, work)
+    # Between `checkout` and `clean` new files are left, for which the next salvage cannot know that they are saved.
+    half_reset = place.worktree.head() == place.start and "?? new" in git(place.worktree.path, "status", "--porcelain")
     work()
     saved = {name: place.show(REF, name) for name in ("f.txt", "g.txt", "new", "UNION.md", "nested/x")}
     assert saved == {"f.txt": "detached", "g.txt": "unstaged", "new": "new", "UNION.md": "hidden", "nested/x": "x"}
     assert place.show(f"{REF}^2", "g.txt") == "staged"
     assert git(place.worktree.path, "status", "--porcelain", "--branch") == "## parallel-loop/item/next/1"
-    # Killed after the first files were reset, the rest is saved once more, and nothing else with it.
-    for again in git(place.root, "for-each-ref", "--format=%(refname)", "refs/parallel-loop/salvage").split()[1:]:
-        for line in git(place.root, "diff-tree", "-r", f"{again}^", again).splitlines():
-            blob, name = line.split()[3], line.partition("\t")[2]
-            assert git(place.root, "rev-parse", f"{REF}:{name}") == blob
+    assert git(place.root, "for-each-ref", "refs/parallel-loop/salvage").count("\n") == half_reset
 
 
 @pytest.mark.parametrize("detached", [False, True], ids=["on its branch", "detached"])
