@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,18 @@ def test_another_items_branch_and_the_landing_branch_are_put_back(bench):
     after = bench.refs()
     assert after["refs/heads/parallel-loop/item/y/1"] == second  # what its own agent made of it stays
     assert after["refs/heads/parallel-loop/landed"] == before["refs/heads/parallel-loop/landed"]
+
+
+def test_the_branch_of_the_attempt_before_stays_when_its_log_is_written_anew(bench):
+    bench.program("echo one > one; git add one; git commit -q -m one")
+    tip = git(bench.root, "rev-parse", BRANCH)
+    git(bench.place.worktree.path, "switch", "--quiet", "-c", "parallel-loop/item/y/1")
+    bench.begin()
+    os.utime(bench.git_dir / "logs" / "refs" / "heads" / BRANCH)  # gc writes all logs again
+    before = replace(bench.before, at_ns=bench.before.at_ns - 10**9)  # as if all were within one second
+    attempted = Attempted(program_email("agent-1"), "parallel-loop/item/y/1", "refs/parallel-loop/salvage/y/1")
+    assert settle(bench.place.repository, before, attempted, []) == []
+    assert git(bench.root, "rev-parse", BRANCH) == tip
 
 
 def test_a_branch_under_somebodys_feet_is_not_moved_but_told(bench):

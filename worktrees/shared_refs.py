@@ -94,7 +94,8 @@ def settle(
 def _undo_steps(
     repository: Repository, before: Before, attempted: Attempted, ref: str, entries: Sequence[Entry]
 ) -> list[Deed]:
-    steps = _marked(entries, attempted.email, before.at_ns // 10**9, alone=ref.startswith(_ITEMS))
+    new = _since(entries, before.refs.get(ref))
+    steps = _marked(new, attempted.email, before.at_ns // 10**9, alone=ref.startswith(_ITEMS))
     if not steps:
         return []
     last, old = steps[-1].new, steps[0].old
@@ -117,6 +118,12 @@ def _undo_steps(
         raise
     back = "removed again" if old is None else f"put back to {old[:12]}"
     return [Deed(ref, f"a program {'made' if old is None else 'moved'} {ref}; it is {back}", kept)]
+
+
+def _since(entries: Sequence[Entry], value: str | None) -> Sequence[Entry]:
+    """The steps after the ref had `value`. Their times are in whole seconds: one of the attempt before may look new."""
+    known = [number for number, entry in enumerate(entries) if entry.new == value]
+    return entries[known[-1] + 1 :] if known else entries
 
 
 def _marked(entries: Sequence[Entry], email: str, since: int, *, alone: bool) -> list[Entry]:
