@@ -3,14 +3,35 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format coverage kills day soak saved checkout fuzz torture large power fencing filesystems room bench bench-size \
-    clean service races agents-start agents-stop agents-restart agents-status
+.PHONY: demo test check format coverage kills day soak saved checkout fuzz torture large power fencing filesystems room bench \
+    bench-size test-real transcripts clean service races agents-start agents-stop agents-restart agents-status
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(TESTS)
+
+# Real coding agents against a fake model server (tests/support/models), in a network of nothing but the loopback where
+# such a one can be had. They are installed below .venv/clients, or looked for in CLIENTS=DIR.
+ALONE = $(shell unshare -rn true 2>/dev/null && echo unshare -rn --pid --fork --kill-child --mount-proc)
+LONELY = PYTHONPATH=tests CLIENTS='$(CLIENTS)' $(ALONE) sh -c '$(if $(ALONE),ip link set lo up && )exec "$$@"' sh
+
+test-real: $(VENV)/installed
+	@if [ -z '$(CLIENTS)' ] && ! command -v npm >/dev/null; then \
+	    echo 'make test-real: SKIPPED, nothing was tested: the agents are installed by npm, and there is no npm here'; \
+	else $(if $(CLIENTS),,$(MAKE) --no-print-directory $(VENV)/clients/installed &&) \
+	    $(LONELY) $(BIN)/python -m pytest -m real_client $(or $(TESTS),tests/test_real_clients.py); fi
+
+$(VENV)/clients/installed: tests/support/models/clients.py
+	npm install --prefix $(VENV)/clients --no-audit --no-fund --force \
+	    $$(PYTHONPATH=tests $(BIN)/python -P tests/support/models/clients.py npm claude codex)
+	@touch $@
+
+# What they print in every case that an adapter must know: tests/transcripts, anew. WHO=codex, CASE=usage: some of it.
+# Agents that are not installed are left out; `clients.py npm` and `clients.py PyPI` name the packages of all of them.
+transcripts: $(VENV)/installed $(if $(CLIENTS),,$(VENV)/clients/installed)
+	$(LONELY) $(BIN)/python -P tests/support/models/record.py $(WHO) $(if $(CASE),--case $(CASE))
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
