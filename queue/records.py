@@ -43,6 +43,31 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: int = FORMAT_VERSION
 
 
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an attempt used: tokens read, those of them that were `cached` not counted; tokens written; US dollars."""
+
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    usd: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        usd = None if self.usd is None and other.usd is None else (self.usd or 0.0) + (other.usd or 0.0)
+        return Usage(self.input + other.input, self.cached + other.cached, self.output + other.output, usd)
+
+    def __bool__(self) -> bool:
+        return bool(self.input or self.cached or self.output or self.usd)
+
+    def since(self, before: Usage) -> Usage:
+        """Return what was used after `before`, of numbers that only grow."""
+        return Usage(
+            max(0, self.input - before.input),
+            max(0, self.cached - before.cached),
+            max(0, self.output - before.output),
+            None if self.usd is None else max(0.0, self.usd - (before.usd or 0.0)),
+        )
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One link of an item's chain. `kind` says what happened; the rest is what is known about it.
 
@@ -64,6 +89,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     counted: bool = True
     not_before: Time | None = None
     text: str | None = None
+    program: str | None = None
+    session: str | None = None  # the program's name for what it can go on with
+    usage: Usage | None = None
     worker: str | None = None
     pid: int | None = None
     process_start: float | None = None

@@ -22,6 +22,7 @@ MAY_IMPORT = {
 }
 WITHIN_HARNESS: dict[str, set[str]] = {  # what else of harness/ a folder in it may import; the rest may import it all
     "configuration": set(),
+    "dialects": set(),
     "keeping": {"configuration", "identity", "logs", "state"},
     "overlaps": {"pausing", "project", "rereading"},
     "pausing": {"configuration", "outcome", "programs", "project", "rereading"},

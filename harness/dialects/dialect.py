@@ -1,0 +1,71 @@
+"""How what a program prints is read: line by line, each by itself, by pure functions.
+
+Guarantees: no input raises. What is no JSON object, or one of a kind that nobody knows, is no event; it stays in the
+raw log. A line that is longer than LONGEST_LINE bytes is not read.
+
+Assumes: one JSON object is on one line. Standard error is in the same stream, so other lines may come in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from .events import AnyEvent, Kind
+
+LONGEST_LINE = 16_000_000
+LONGEST_WORDS = 100_000  # no error message is longer; what is, is data
+
+Object = Mapping[str, Any]
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a program tells what it does. All three are pure; `now` is seconds since 1970, for times of day.
+
+    `objects` reads a JSON object of its output, `words` a line that is none, `document` what it wrote into the result
+    file when it ended. `has_result`: whether one that ended well has said so. `exit_kinds` are exit codes that mean one
+    thing, for when nothing better was said.
+    """
+
+    name: str
+    objects: Callable[[Object, float], Iterable[AnyEvent]] | None = None
+    words: Callable[[str, float], Iterable[AnyEvent]] | None = None
+    document: Callable[[Object, float], Iterable[AnyEvent]] | None = None
+    has_result: bool = True
+    exit_kinds: Mapping[int, Kind] = field(default_factory=dict)
+
+    def read(self, line: bytes, now: float) -> Sequence[AnyEvent]:
+        """Return what the line says. One that begins like an object and is none was cut off, and says nothing."""
+        if len(line) > LONGEST_LINE:
+            return ()
+        if self.objects is not None and line.lstrip()[:1] == b"{":
+            found = self._object(line)
+            return () if found is None else self._all(self.objects, found, now)
+        if self.words is None or len(line) > LONGEST_WORDS:
+            return ()
+        return self._all(self.words, line.decode(errors="replace").strip(), now)
+
+    def read_document(self, data: bytes, now: float) -> Sequence[AnyEvent]:
+        """Return what the result file says."""
+        found = self._object(data) if self.document is not None else None
+        return () if self.document is None or found is None else self._all(self.document, found, now)
+
+    @staticmethod
+    def _all(reader: Callable[[Any, float], Iterable[AnyEvent]], found: object, now: float) -> Sequence[AnyEvent]:
+        try:
+            return tuple(reader(found, now))
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
+            return ()  # of another shape than any that is known: a newer version, or no such program at all
+
+    @staticmethod
+    def _object(data: bytes) -> Object | None:
+        try:
+            value = _decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            return None
+        return value if isinstance(value, dict) else None

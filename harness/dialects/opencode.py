@@ -1,0 +1,109 @@
+"""opencode's `run --format json`.
+
+Its errors have it all: a name, the HTTP status, what the service answered. It says nothing while it tries again, and
+has no result: it has ended well when the last step ended with `stop`. A tool is told of when it is over. The model is
+not offered what it may not use, so that its call becomes one of the tool `invalid`.
+
+Source: packages/opencode of 1.18, and runs of 1.18.33.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from .dialect import Dialect, Object
+from .events import AnyEvent, Denied, Fault, Result, Said, Session, Step, ToolBegun, ToolEnded, Used, brief, detail
+from .fields import count, number, record, shown, text, whole
+from .lines import error_line
+from .words import fault_of
+
+_WRITES = {"write", "edit", "multiedit", "patch", "apply_patch", "bash"}
+_ASKED = re.compile(r"permission requested: (\S+) .*auto-rejecting")
+_REFUSED = re.compile(r"The user (?:rejected permission|has specified a rule)")
+
+
+def _step_start(line: Object, _now: float) -> Iterator[AnyEvent]:
+    if text(line.get("sessionID")):
+        yield Session(id=text(line.get("sessionID")))
+    yield Step(id=text(record(line.get("part")).get("messageID")))
+
+
+def _text(line: Object, _now: float) -> Iterator[AnyEvent]:
+    yield Said(text=brief(text(record(line.get("part")).get("text"))))
+
+
+def _tool_use(line: Object, _now: float) -> Iterator[AnyEvent]:
+    part = record(line.get("part"))
+    state = record(part.get("state"))
+    name, tool, error = text(part.get("callID")), text(part.get("tool")), text(state.get("error"))
+    yield ToolBegun(id=name, name=tool, args=detail(shown(state.get("input"))))
+    status = record(state.get("metadata")).get("exit")
+    ok = state.get("status") == "completed" and tool != "invalid" and status in {None, 0}
+    yield ToolEnded(id=name, ok=ok, output=detail(text(state.get("output")) or error))
+    wanted = text(record(state.get("input")).get("tool")) if tool == "invalid" else ""
+    if wanted in _WRITES or _REFUSED.match(error):
+        yield Denied(tool=wanted or tool, id=name, text=brief(error or text(state.get("output"))))
+
+
+def _step_finish(line: Object, _now: float) -> Iterator[AnyEvent]:
+    part = record(line.get("part"))
+    tokens = record(part.get("tokens"))
+    cache = record(tokens.get("cache"))
+    yield Used(
+        input=count(tokens.get("input")) + count(cache.get("write")),
+        cached=count(cache.get("read")),
+        output=count(tokens.get("output")) + count(tokens.get("reasoning")),
+        usd=number(part.get("cost")),
+        id=text(part.get("id")),
+    )
+    reason = text(part.get("reason"))
+    if reason and reason not in {"tool-calls", "unknown"}:
+        yield Result(ok=reason == "stop", text="" if reason == "stop" else f"the model's answer ended with {reason!r}")
+
+
+def _error(line: Object, now: float) -> Iterator[AnyEvent]:
+    if text(line.get("sessionID")):
+        yield Session(id=text(line.get("sessionID")))
+    error = record(line.get("error"))
+    data = record(error.get("data"))
+    words = text(data.get("message")) or text(error.get("name")) or shown(line.get("error"))
+    headers = {name.lower(): value for name, value in record(data.get("responseHeaders")).items()}
+    code = text(record(data.get("metadata")).get("code"))
+    fault = fault_of(
+        words,
+        now,
+        status=whole(data.get("statusCode")),
+        names=[text(error.get("name")).replace("APIError", "")],
+        retry=headers.get("retry-after"),
+        body=text(data.get("responseBody")),
+    )
+    if fault.kind == "other" and data.get("isRetryable") is True and "statusCode" not in data:
+        fault = Fault(kind="network", text=fault.text)  # no status: there was no answer
+    yield fault
+    yield Result(ok=False, text=brief(f"{words} {code}".strip()))
+
+
+_TYPES: dict[object, Callable[[Object, float], Iterator[AnyEvent]]] = {
+    "step_start": _step_start,
+    "text": _text,
+    "tool_use": _tool_use,
+    "step_finish": _step_finish,
+    "error": _error,
+}
+
+
+def _objects(line: Object, now: float) -> Iterator[AnyEvent]:
+    reader = _TYPES.get(line.get("type"))
+    return reader(line, now) if reader is not None else iter(())
+
+
+def _words(line: str, now: float) -> Iterator[AnyEvent]:
+    asked = _ASKED.search(line)
+    if asked is not None:
+        yield Denied(tool=asked[1], text=brief(line))
+    else:
+        yield from error_line(line, now)
+
+
+OPENCODE = Dialect("opencode", objects=_objects, words=_words)

@@ -1,0 +1,80 @@
+"""Whatever a program prints: it is read without raising, and what comes later changes nothing of what came before."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from parallel_loop.harness.dialects.dialect import LONGEST_LINE
+from parallel_loop.harness.dialects.events import AnyEvent
+from parallel_loop.harness.dialects.story import Story
+from parallel_loop.harness.dialects.table import BY_NAME
+from parallel_loop.harness.dialects.verdict import find, outcome_word
+
+ALL = sorted(BY_NAME)
+# Names that mean something to a dialect, so that what is generated gets further than the first look.
+_KEYS = """
+    type subtype message content item error result part state status id name input output usage model text data
+    session_id thread_id sessionID is_error api_error_status terminal_reason permission_denials rate_limit_info
+    resetsAt modelUsage model_usage_since_last_result tool_call shellToolCall stats severity info exit_status
+    messages extra response config agent code reason tokens cache responseHeaders responseBody errors
+"""
+_VALUES = """
+    system assistant user result rate_limit_event init api_retry thread.started item.started item.completed
+    turn.completed turn.failed error message tool_use tool_result step_start step_finish text success rejected
+    command_execution agent_message tool_call started completed <synthetic> Submitted LimitsExceeded
+"""
+KEYS, VALUES = some.sampled_from(_KEYS.split()), some.sampled_from(_VALUES.split())
+LEAVES = some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=20) | VALUES
+JSON: Any = some.recursive(
+    LEAVES, lambda inner: some.lists(inner, max_size=3) | some.dictionaries(KEYS, inner, max_size=6), max_leaves=25
+)
+OBJECTS = some.dictionaries(KEYS, JSON, max_size=8).flatmap(lambda rest: VALUES.map(lambda kind: rest | {"type": kind}))
+
+
+def story_of(events: list[AnyEvent]) -> Story:
+    story = Story()
+    for event in events:
+        msgspec.json.encode(event)  # as what is kept of them
+        story.take(event)
+    story.usage()
+    return story
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=200, deadline=None)
+@given(line=some.binary(max_size=200) | some.text(max_size=200).map(lambda text: text.encode(errors="replace")))
+def test_any_bytes(name: str, line: bytes) -> None:
+    dialect = BY_NAME[name]
+    find(story_of([*dialect.read(line, 0.0), *dialect.read_document(line, 0.0)]), dialect, 1)
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=300, deadline=None)
+@given(value=OBJECTS | JSON, now=some.floats(), code=some.none() | some.integers(-64, 255))
+def test_any_json(name: str, value: Any, now: float, code: int | None) -> None:
+    dialect, line = BY_NAME[name], json.dumps(value).encode()
+    assert outcome_word(story_of([*dialect.read(line, now), *dialect.read_document(line, now)]), dialect, code)
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=30, deadline=None)
+@given(lines=some.lists(OBJECTS, max_size=4), share=some.floats(0, 1))
+def test_a_stream_cut_at_any_byte_says_the_same_up_to_there(name: str, lines: list[Any], share: float) -> None:
+    data = b"\n".join(json.dumps(line).encode() for line in lines)
+    whole = [event for line in data.split(b"\n") for event in BY_NAME[name].read(line, 0.0)]
+    cut = [event for line in data[: int(share * len(data))].split(b"\n") for event in BY_NAME[name].read(line, 0.0)]
+    assert cut == whole[: len(cut)]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_too_long_or_too_deep_is_not_read(name: str) -> None:
+    dialect = BY_NAME[name]
+    for line in (b"{" + b" " * LONGEST_LINE, b'{"type":' * 5000, b"[" * 100_000, b"\xff\xfe{}", b"x" * 1_000_000):
+        assert not dialect.read(line, 0.0)
+        assert not dialect.read_document(line, 0.0)

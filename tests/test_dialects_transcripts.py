@@ -1,0 +1,91 @@
+"""What real programs printed, recorded, and what it has to be read as (`tests/transcripts`, `make transcripts`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallel_loop.harness.configuration.presets import PRESETS
+from parallel_loop.harness.dialects.dialect import Dialect
+from parallel_loop.harness.dialects.events import AnyEvent
+from parallel_loop.harness.dialects.story import Story
+from parallel_loop.harness.dialects.table import BY_NAME
+from parallel_loop.harness.dialects.verdict import find
+
+FOLDER = Path(__file__).parent / "transcripts"
+# What our runner decides, not the transcript: it was ended because it said nothing for too long.
+BY_THE_RUNNER = {"stalled": {"no-result", "rate", "network", "overload", "server"}}
+
+UNSAID = {  # by the program, in any way
+    "codex-denied": {
+        "done"
+    },  # commands that its sandbox stops at once are no events: nothing was changed, is all we see
+    "aider-refused": {"done"},  # what is not understood is no event: its exit code says it
+    "aider-stalled": {"done"},  # nothing says that there was more to come: the runner knows that it ended it
+    "aider-silent": {"done"},
+    "mini-loop": {"no-result"},  # its steps are told in text for people
+    "mini-turns": {"turns", "budget"},  # which of its limits it was is in the configuration, which is not recorded
+    "mini-network": {"network", "server"},
+    "opencode-rate-long": {"no-result"},  # it sleeps without a word, until we end it
+}
+
+
+def cases() -> Iterator[Any]:
+    for listing in sorted(FOLDER.glob("*/cases.json")):
+        for name, case in json.loads(listing.read_text()).items():
+            yield pytest.param(listing.parent, name, case, id=f"{listing.parent.name}-{name}")
+
+
+def dialect_of(folder: Path) -> Dialect:
+    return BY_NAME[PRESETS[folder.name]["dialect"]]
+
+
+def replay(folder: Path, name: str, now: float) -> Story:
+    """Read a recorded run: standard output, then standard error, then what was written at the end."""
+    dialect, story = dialect_of(folder), Story()
+    for ending in ("jsonl", "txt", "err"):
+        path = folder / f"{name}.{ending}"
+        for line in path.read_bytes().splitlines() if path.exists() else ():
+            for event in dialect.read(line, now):
+                story.take(event)
+    path = folder / f"{name}.json"
+    for event in dialect.read_document(path.read_bytes(), now) if path.exists() else ():
+        story.take(event)
+    return story
+
+
+@pytest.mark.parametrize(("folder", "name", "case"), list(cases()))
+def test_outcome(folder: Path, name: str, case: dict[str, Any]) -> None:
+    story = replay(folder, name, case["ended_at"])
+    finding = find(story, dialect_of(folder), case["exit_code"])
+    word = "done" if finding is None else finding.word
+    expected = case["outcome"].removesuffix("-no-change")
+    assert word in (UNSAID.get(f"{folder.name}-{name}") or BY_THE_RUNNER.get(expected) or {expected}), finding
+    if case.get("session"):
+        assert story.session == case["session"]
+    if case.get("resets_at") and folder.name in {"claude", "codex"}:  # the others keep it to themselves
+        assert finding is not None
+        assert finding.resets_at == pytest.approx(case["resets_at"], abs=61)
+    if case["outcome"].startswith("done"):
+        assert story.usage()
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in FOLDER.glob("*/cases.json")), ids=lambda one: one.name
+)
+def test_a_stream_that_is_cut_anywhere_says_the_same_up_to_there(folder: Path) -> None:
+    dialect = dialect_of(folder)
+    for path in (*folder.glob("edit.jsonl"), *folder.glob("usage.jsonl")):
+        data = path.read_bytes()
+        whole = [event for line in data.splitlines() for event in dialect.read(line, 0.0)]
+        for end in range(0, len(data), max(1, len(data) // 50)):
+            cut = [event for line in data[:end].splitlines()[:-1] for event in dialect.read(line, 0.0)]
+            assert cut == whole[: len(cut)]
+
+
+def events_of(dialect: Dialect, line: bytes) -> list[AnyEvent]:
+    return list(dialect.read(line, 0.0))
