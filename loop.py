@@ -16,10 +16,8 @@ from parallel_loop.coordinator.alone import in_this_process
 from parallel_loop.coordinator.course import Course
 from parallel_loop.coordinator.lander import Lander
 from parallel_loop.coordinator.notify import Notifier
-from parallel_loop.coordinator.paused_work import PausedWork
+from parallel_loop.coordinator.paused_work import PausedWork, tell_that_a_run_begins
 from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.pausing.pause_file import PauseFile
-from parallel_loop.harness.pausing.pauses import RunBegun
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.shortage import is_shortage
 from parallel_loop.harness.worker import Worker
@@ -46,7 +44,7 @@ def run_alone(
         survey.refresh()
         course = Course(survey)
         with suppress(OSError):
-            PauseFile(project).change(RunBegun())
+            tell_that_a_run_begins(project)
         stuck = _loop(project, target, orders, survey, drain=drain, notifier=notifier or Notifier())
         survey.refresh()
         project.state.record_event("ended", why=course.describe(survey))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..harness import guard
+from ..harness.accounts.account_file import AccountFile, policy_of
+from ..harness.accounts.standing import opens_at
 from ..harness.overlaps.forecast import Forecast
 from ..harness.project import Project
 from ..harness.rereading import Watched
@@ -15,11 +17,12 @@ from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
 from ..queue.survey import Survey
 from . import snapshot as model
-from .attention import attention, paused, shared
+from .attention import attention, paused, shared, shut
 from .control import Ending, Wanted, read_wanted
 from .lock import Holder, read_holder
 from .paused_work import PausedWork
 from .snapshot import (
+    AccountStatus,
     AgentStatus,
     Attention,
     Conflict,
@@ -59,7 +62,9 @@ def current_snapshot(project: Project) -> Snapshot:
 
 
 def pauses(project: Project, work: PausedWork) -> Iterator[Attention]:
-    """Say which programs are paused while something is yet to be done with them."""
+    """Say which programs are paused, and which accounts need a person, while something is yet to be done with them."""
+    for account in work.shut():
+        yield shut(account)
     for pause in work.needed():
         yield paused(pause, project.queue.now())
 
@@ -165,6 +170,7 @@ def build(
         attention=attention(entries, survey, agents, target, calls, lack),
         target=_target_status(target),
         conflicts=tuple(_conflicts(project, survey)),
+        accounts=tuple(_accounts(project)),
         recent=tuple(recent([*entries, *((entry, "done") for entry in survey.done.recent)])),
     )
 
@@ -187,6 +193,22 @@ def _target_status(report: TargetReport | None) -> TargetStatus:
         blocked=report.blocked,
         remote=None if remote is None else RemoteStatus(remote.name, remote.pushed, remote.blocked),
     )
+
+
+def _accounts(project: Project) -> Iterator[AccountStatus]:
+    """Yield what is known of accounts, but for those that are open as if nothing had been."""
+    file, policy = AccountFile(project), policy_of(project.config)
+    known = [one for one in file.look().accounts if one.standing != "open" or one.cap is not None]
+    in_use = file.in_use() if known else {}
+    for account in known:
+        yield AccountStatus(
+            name=account.name,
+            state=account.standing,
+            until=opens_at(account, policy),
+            why=account.why or None,
+            cap=account.cap,
+            in_use=in_use.get(account.name, 0),
+        )
 
 
 def _totals(survey: Survey, counts: dict[State, int]) -> Totals:

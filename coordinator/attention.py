@@ -9,13 +9,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..harness.accounts.standing import Account
 from ..harness.configuration.wording import in_utf8
 from ..harness.pausing.pause_file import what, why
 from ..harness.pausing.pauses import Trouble
 from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
-from ..queue.requests import REVIEW, is_unlanded
+from ..queue.requests import OVER_BUDGET, REVIEW, is_unlanded
 from ..queue.survey import Survey
 from ..worktrees.quarantine import Call
 from .drawing.moments import clock
@@ -83,6 +84,9 @@ def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> It
 
 def paused(pause: Trouble, now: str) -> Attention:
     """Say which program is paused, why, and what to do."""
+    if pause.last.outcome == OVER_BUDGET:
+        said = f"{what(pause)} takes no more items: {why(pause)}. Allow more, or begin another run"
+        return Attention(item=None, why=said, next="parallel-loop restart")
     trial = f"the next trial is at {clock(pause.until)[:5]}"
     if pause.is_due(now):
         trial = "the next of its items that can be taken is a trial"
@@ -90,6 +94,16 @@ def paused(pause: Trouble, now: str) -> Attention:
         trial = "a trial is under way"
     said = f"{what(pause)} is paused ({trial}): {why(pause)}. Its items stay ready; mend it, then let it go on"
     return Attention(item=None, why=said, next=f"parallel-loop resume {pause.last.program}")
+
+
+def shut(account: Account) -> Attention:
+    """Say which account needs a person, and for what."""
+    if account.standing == "refused":
+        said = f"the account {account.name} is refused, so {account.program} starts nothing: {account.why}. Log in"
+    else:
+        over = f"over at {clock(account.until)[:5]}" if account.until else "over some time"
+        said = f"the account {account.name} is at its limit ({over}; `after_limit: auto` is false): {account.why}. Wait"
+    return Attention(item=None, why=f"{said}, then let it go on", next=f"parallel-loop resume {account.name}")
 
 
 def shared(call: Call) -> Attention:

@@ -17,8 +17,6 @@ from typing import Protocol
 import msgspec
 
 from ..harness.identity import own_identity
-from ..harness.pausing.pause_file import PauseFile
-from ..harness.pausing.pauses import RunBegun
 from ..harness.project import Project
 from ..harness.room import Complaint
 from ..harness.shortage import lack_of
@@ -31,6 +29,7 @@ from .crew import Crew
 from .lifecycle import PlaceState
 from .lock import CoordinatorLock
 from .machine import Machine
+from .paused_work import tell_that_a_run_begins
 from .place import Place
 from .readiness import describe_readiness
 from .reloading import Reloading
@@ -123,7 +122,7 @@ class Coordinator:
         # After the crew has ended the leftovers of an earlier run, in the groups that this one made.
         contained = self._machine.find_out_containment(self._project.state)
         with contextlib.suppress(OSError):
-            PauseFile(self._project).change(RunBegun())
+            tell_that_a_run_begins(self._project)
         self._work.survey.refresh()
         self._course = Course(self._work.survey)
         self._status.begin(lock.holder, contained.describe())

@@ -102,6 +102,20 @@ class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
     remote: RemoteStatus | None = None  # where one is configured
 
 
+class AccountStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that is not simply open. `until`: when the next attempt may begin, None when that takes a person.
+
+    `cap`: how many attempts at once, where a busy service says so; `in_use`: how many there are.
+    """
+
+    name: str
+    state: Literal["open", "limited", "backing-off", "refused"]
+    until: str | None = None
+    why: str | None = None
+    cap: int | None = None
+    in_use: int = 0
+
+
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):
     """Items in work whose branches would conflict as they are now, and where; one alone: with what has landed."""
 
@@ -134,6 +148,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     target: TargetStatus = TargetStatus()
     recent: tuple[RecentItem, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    accounts: tuple[AccountStatus, ...] = ()
     version: int = VERSION
 
 

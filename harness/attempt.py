@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,18 +18,21 @@ from ..queue.taking import Claim, Taker
 from ..worktrees.branches import attempt_branch, free_branch
 from ..worktrees.commit import Rest, commit_rest
 from ..worktrees.errors import GitError, WorktreeGone
-from ..worktrees.locks import LockTimeout
+from ..worktrees.locks import LockTimeout, hold
 from ..worktrees.pool import ForeignDirectory
 from ..worktrees.recycle import BranchExists, RecycleFailed, detach, recycle, reset_to
 from ..worktrees.repository import EmptyRepository
 from ..worktrees.salvage import SALVAGE
 from ..worktrees.setup import OutsideTree
 from ..worktrees.worktree import Worktree
+from .budgets import held_for_budget
 from .commands import Commands
-from .configuration.settings import ConfigError
-from .outcome import Evidence, judge
+from .configuration.settings import SHELL, ConfigError
+from .dialects.story import Story
+from .outcome import Evidence, find, judge
 from .programs import program_of
 from .rescuing import tell_saved
+from .resuming import Resumption, resumption, used_before, where_it_stopped
 from .runner import Run
 from .setting_up import equip, landing_tip
 from .shortage import is_shortage, once_there_is_room
@@ -41,6 +44,7 @@ NO_FAULT_OF_THE_PROGRAM = (
     *(GitError, WorktreeGone, ForeignDirectory, BranchExists, RecycleFailed, LockTimeout, EmptyRepository),
     *(OutsideTree, ConfigError, OSError),
 )
+_PREPARING_SECONDS = 600.0  # for others that prepare the same program
 _ENDED_BY_US = {"stopped", "fenced"}
 
 
@@ -65,8 +69,11 @@ class Attempt:
             seconds=0.0,
             branch=attempt_branch(claim.item.id, claim.attempt),
             log=self._commands.log_name(),
+            program=program_of(claim.item, place.project.config),
         )
         self._heir: str | None = None
+        self._base = ""  # what the attempt's commits are counted from
+        self._resumed: Resumption | None = None
         self._own: Path | None = None
 
     def make(self) -> Record | None:
@@ -81,7 +88,8 @@ class Attempt:
         self._place.guard.settle(self._own)
         unasked = self._place.orders.terminated and not project.state.stop_is_wanted()
         self._note(at=project.queue.now(), seconds=time.monotonic() - self._start, unasked=unasked)
-        return judge(self._evidence, self._claim.entry, project.retry, project.config.land)
+        record = judge(self._evidence, self._claim.entry, project.retry, project.config.land)
+        return None if record is None else held_for_budget(record, self._claim.entry, project)
 
     @property
     def evidence(self) -> Evidence:
@@ -100,8 +108,13 @@ class Attempt:
             start = self._prepare(worktree)
         if start is None or not self._set_up(worktree):
             return
-        work, output = self._commands.run_program(worktree, self._evidence.branch, self._note_lasting)
-        self._note(run=work, output=output)
+        branch = self._evidence.branch
+        work, output, story = self._commands.run_program(worktree, branch, self._resumed, self._note_lasting)
+        self._note(run=work, output=output, story=story)
+        if work.ended == "interrupted":
+            self._note(interruption=self._commands.interruption())
+        if story is not None:
+            self._hear(story, work)
         if work.ended == "fenced":
             return
         self._place.guard.look()  # what it planted must not have a say in what is committed
@@ -113,9 +126,9 @@ class Attempt:
             return
         with heart.beating():
             worktree = self._regain(worktree, start)
-            rest = once_there_is_room(lambda: self._commit(worktree, start), self._wait_for_room)
+            rest = once_there_is_room(lambda: self._commit(worktree), self._wait_for_room)
         self._note(commit=rest.commit if rest.commits else None, commits=rest.commits)
-        if work.ok and rest.commits and not self._evidence.question:
+        if work.ok and rest.commits and not self._evidence.question and self._evidence.finding is None:
             self._check(worktree)
         detach(worktree)
 
@@ -126,7 +139,10 @@ class Attempt:
         """
         place, claim = self._place, self._claim
         place.rescue(worktree)
-        start = landing_tip(place.repository, worktree, place.target)
+        self._base = landing_tip(place.repository, worktree, place.target)
+        self._resumed = resumption(claim.entry, place.project, place.agent.name)
+        stop = None if self._resumed is None else where_it_stopped(self._resumed, place.repository, self._base)
+        start, self._base = stop or (self._base, self._base)
         git = worktree.git()
         self._note(branch=free_branch(git, self._evidence.branch))
         self._heir = free_branch(git, attempt_branch(claim.item.id, claim.attempt + 1))
@@ -142,6 +158,13 @@ class Attempt:
         place.guard.begin(f"{SALVAGE}/{session.item}/{session.attempt}", session.branch)
         return start
 
+    def _hear(self, story: Story, work: Run) -> None:
+        """Note what follows from what the program told."""
+        project = self._place.project
+        adapter = project.config.adapter(program_of(self._claim.item, project.config))
+        before = None if self._resumed is None else used_before(self._resumed, project.state)
+        self._note(finding=find(story, adapter, work, time.time()), used_before=before)
+
     def _is_ours(self) -> bool:
         """Tell whether the claim is still ours; if not, that is what the attempt came to."""
         ours = self._commands.pulse()
@@ -155,12 +178,29 @@ class Attempt:
         missing = equip(worktree, project)
         if missing:
             project.state.record_event("setup-missing", agent=self._place.agent.name, names=", ".join(missing))
-        for command in project.config.setup.run:
+        return self._run_all(worktree, project.config.setup.run, "setup: run:") and self._prepare_program(worktree)
+
+    def _prepare_program(self, worktree: Worktree) -> bool:
+        """Run what the program wants to be run once before it; by one agent after the other, since that is why."""
+        place = self._place
+        program = program_of(self._claim.item, place.project.config)
+        commands = () if program == SHELL else place.project.config.adapter(program).prepare or ()
+        if not commands or program in place.prepared:
+            return True
+        with place.heart.beating(), hold(place.project.state.prepare_lock, timeout_seconds=_PREPARING_SECONDS):
+            if not self._run_all(worktree, commands, f"programs: {program}: prepare:"):
+                return False
+        place.prepared.add(program)
+        return True
+
+    def _run_all(self, worktree: Worktree, commands: Sequence[str], key: str) -> bool:
+        """Run commands of the configuration; False when one failed, which is noted."""
+        for command in commands:
             ended, output = self._commands.run_shell(worktree, self._evidence.branch, command)
             if ended.ended in _ENDED_BY_US:
                 self._note(run=ended)
             elif not ended.ok:
-                what = ended.describe(f"the command `{command}` of `setup: run:`")
+                what = ended.describe(f"the command `{command}` of `{key}`")
                 self._note(error=what, output=output)
                 self._blame_want_of_room(what)
             if not ended.ok:
@@ -186,13 +226,13 @@ class Attempt:
             self._note(error="the program deleted its worktree before anything was committed")
         return worktree
 
-    def _commit(self, worktree: Worktree, start: str) -> Rest:
+    def _commit(self, worktree: Worktree) -> Rest:
         item, place = self._claim.item, self._place
         message = (
             f"{item.title}\n\nItem: {item.id}\nAttempt: {self._claim.attempt}\nAgent: {place.agent.name}\n"
             f"Program: {program_of(item, place.project.config)}\n"
         )
-        rest = commit_rest(worktree, self._evidence.branch, message, place.identity, start=start, heir=self._heir)
+        rest = commit_rest(worktree, self._evidence.branch, message, place.identity, start=self._base, heir=self._heir)
         tell_saved(place.project.state, place.agent, rest.kept, item.id, self._claim.attempt)
         if rest.commits:
             place.repository.flush()  # the record that names the commit is flushed, too

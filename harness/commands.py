@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+import uuid
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 
 from ..queue import atomic
+from ..queue.requests import OVER_BUDGET
 from ..queue.taking import Claim, Taker
 from ..worktrees.worktree import Worktree
+from .briefing import Place, prompt_for
+from .budgets import cap_of
+from .configuration.settings import SHELL
+from .dialects.story import Story
+from .dialects.table import BY_NAME
 from .heart import Seen
+from .listener import Listener
 from .logs import open_log, output_tail, plain
 from .pausing.pauses import QUICK_SECONDS
-from .programs import Placement, invocation
-from .prompt import compose
+from .programs import Invocation, Placement, invocation
+from .resuming import Resumption, used_before
 from .runner import Job, Run, run
 from .shortage import is_shortage
 from .watch import Watch
@@ -33,26 +42,48 @@ class Commands:
         self._prompt_file = place.agent.prompt_file(claim.item.id, claim.attempt)
         self._ask = self.log.with_suffix(".ask")
         self._wait = self.log.with_suffix(".wait")
+        self._result_file = self.log.with_suffix(".result")
+        self._events = place.agent.events_file(claim.item.id, claim.attempt)
 
     def run_program(
-        self, worktree: Worktree, branch: str, note_lasting: Callable[[], None] = lambda: None
-    ) -> tuple[Run, str]:
-        """Run the item's program; return how it ended, and the end of its output. Raises ConfigError, OSError.
+        self, worktree: Worktree, branch: str, resumed: Resumption | None, note_lasting: Callable[[], None]
+    ) -> tuple[Run, str, Story | None]:
+        """Run the item's program; return how it ended, the end of its output, and what it told of its work.
 
-        `note_lasting` is called again and again once it has lasted for longer than a quick failure.
+        It goes on with the session that is to be `resumed`. `note_lasting` is called again and again once it has lasted
+        for longer than a quick failure. Raises ConfigError, OSError.
         """
         place, claim, config = self._place, self._claim, self._place.project.config
-        prompt = compose(claim.entry)
+        place_in_git = Place(worktree.git(), "HEAD", branch, claim.attempt, place.target)
+        prompt = prompt_for(claim.entry, place.project, place_in_git, resumed)
         atomic.replace_file(self._prompt_file, prompt.encode(errors="surrogatepass"))
         self._ask.unlink(missing_ok=True)
         self._wait.unlink(missing_ok=True)
+        self.interruption()  # one that came before was for what ran then
+        cap = cap_of(claim.entry, place.project)
+        if cap is not None and resumed is not None:
+            cap = cap._replace(before=used_before(resumed, place.project.state))
         answered = any(record.kind == "answered" for record in claim.entry.records)
-        placement = Placement(claim.item, claim.attempt, branch, worktree.path, prompt, self._prompt_file, answered)
+        placement = Placement(
+            item=claim.item,
+            attempt=claim.attempt,
+            branch=branch,
+            worktree=worktree.path,
+            prompt=prompt,
+            prompt_file=self._prompt_file,
+            result_file=self._result_file,
+            answered=answered,
+            session=str(uuid.uuid4()) if resumed is None else resumed.session,
+            resumes=resumed is not None,
+            most_usd=None if cap is None else cap.usd,
+        )
+        if cap is not None and cap.is_nothing:
+            return Run(OVER_BUDGET, 0.0, problem=f"nothing is left of what it may cost ({cap.key})"), "", None
         start = invocation(placement, config)
+        listener = self._listener(start)
         place.heart.tell("working", program=start.program)
         role = config.roles.get(claim.item.role) if claim.item.role else None
         seconds = claim.item.timeout_seconds or (role.timeout_seconds if role else None) or config.limits.time_seconds
-        stdin = self._prompt_file if start.prompt_on_stdin else None
         begun = time.monotonic()
 
         def pulse(watch: Watch | None) -> bool:
@@ -60,31 +91,46 @@ class Commands:
                 note_lasting()
             return self.pulse(watch)
 
-        return self._run(worktree, branch, start.argv, seconds, stdin, pulse)
+        ended, output = self._run(
+            replace(self._job(worktree, branch, start, seconds), listener=listener, cap=cap), pulse
+        )
+        return ended, output, None if listener is None else listener.story
+
+    def _listener(self, start: Invocation) -> Listener | None:
+        """Return what hears a program whose output is understood."""
+        self._result_file.unlink(missing_ok=True)
+        if start.dialect is None:
+            return None
+        return Listener(BY_NAME[start.dialect], self.log, self._events, self._result_file)
 
     def run_shell(self, worktree: Worktree, branch: str, command: str) -> tuple[Run, str]:
         """Run a command line of the configuration; return how it ended, and the end of its output."""
         with open_log(self.log) as log:
             log.write(f"\n== {command}\n".encode(errors="replace"))
-        argv, seconds = ("/bin/sh", "-c", command), self._place.project.config.check_timeout_seconds
-        return self._run(worktree, branch, argv, seconds)
+        start = Invocation(SHELL, ("/bin/sh", "-c", command), prompt_on_stdin=False)
+        seconds = self._place.project.config.check_timeout_seconds
+        return self._run(self._job(worktree, branch, start, seconds), self.pulse)
 
-    def _run(
-        self,
-        worktree: Worktree,
-        branch: str,
-        argv: tuple[str, ...],
-        seconds: float,
-        stdin: Path | None = None,
-        pulse: Callable[[Watch | None], bool] | None = None,
-    ) -> tuple[Run, str]:
+    def _job(self, worktree: Worktree, branch: str, start: Invocation, seconds: float) -> Job:
+        return Job(
+            argv=start.argv,
+            directory=worktree.path,
+            environ=self._environ(worktree, branch) | dict(start.environ),
+            log=self.log,
+            timeout_seconds=seconds,
+            stdin=self._prompt_file if start.prompt_on_stdin else None,
+            no_progress_seconds=self._place.project.config.health.no_progress_seconds,
+            wait_file=self._wait,
+            quiet_seconds=start.quiet_seconds,
+            stop_seconds=start.stop_seconds,
+            interrupt_file=self._place.agent.interrupt,
+        )
+
+    def _run(self, job: Job, pulse: Callable[[Watch | None], bool]) -> tuple[Run, str]:
         since = self.log.stat().st_size if self.log.exists() else 0
         place = self._place
         with place.bounds(self._claim.item) as bounds:
-            no_progress_seconds = place.project.config.health.no_progress_seconds
-            environ = self._environ(worktree, branch)
-            job = Job(argv, worktree.path, environ, self.log, seconds, stdin, bounds, no_progress_seconds, self._wait)
-            ended = run(job, place.orders, pulse or self.pulse)
+            ended = run(replace(job, bounds=bounds), place.orders, pulse)
         if ended.left:
             place.project.state.record_event(
                 "left-running",
@@ -121,6 +167,17 @@ class Commands:
                 raise
             return f"it asked something that cannot be read: {error}"
         return "" if data is None else plain(data.decode(errors="replace")) or "it gave no reason"
+
+    def interruption(self) -> str:
+        """Return what a person said who interrupted the program, and forget it."""
+        path = self._place.agent.interrupt
+        try:
+            data = atomic.read_file(path, _MAX_QUESTION_BYTES)
+        except (atomic.Unreadable, OSError):
+            data = None
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        return "" if data is None else plain(data.decode(errors="replace"))
 
     def log_name(self) -> str:
         """Return how records name the log: relative to the repository, as a person there can open it."""

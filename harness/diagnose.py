@@ -12,6 +12,7 @@ from typing import Literal
 
 Verdict = Literal["starting", "well", "busy-silent", "silent", "looping", "over-limit", "dead", "failing"]
 
+MOST_IDLE_CALLS = 80  # of tools while no file changes: whoever only reads for so long gets nowhere
 QUIET_SECONDS = 60.0  # without output, from which on a program is told from one that talks
 # Of output with nothing new, within `no_progress`: who says now and then that it waits is no loop.
 _LEAST_REPEATED_LINES, _REPEATED_LINES_A_SECOND = 10, 500 / 1200
@@ -27,6 +28,9 @@ class Work:
     change_age_seconds: float  # since a file of the worktree or a branch changed
     repeated_lines: int = 0  # printed since its output was news
     wait_seconds: float = 0.0  # it announced to wait for so much longer
+    tool_open: bool = False  # a tool that it has begun has not ended, as it says
+    idle_calls: int = 0  # of tools, since a file changed
+    circles: bool = False  # what it says shows that it does the same over and over
     over: bool = False  # it passed a limit, and is being ended
 
 
@@ -48,6 +52,7 @@ class Patience:
 
     silent_seconds: float
     no_progress_seconds: float
+    quiet_seconds: float = float("inf")  # and for how long when it is not waiting for a tool
 
 
 def diagnose(seen: Observation, patience: Patience) -> Verdict:
@@ -81,9 +86,12 @@ def judge_work(work: Work, patience: Patience) -> Verdict:
     longest = patience.no_progress_seconds
     if work.over:
         return "over-limit"
+    if work.circles or work.idle_calls >= MOST_IDLE_CALLS:
+        return "looping"
     if work.wait_seconds > 0:
         return "well"
-    if min(work.output_age_seconds, work.cpu_age_seconds, work.change_age_seconds) > longest:
+    allowed = longest if work.tool_open else min(longest, patience.quiet_seconds)
+    if min(work.output_age_seconds, work.cpu_age_seconds, work.change_age_seconds) > allowed:
         return "silent"
     enough = max(_LEAST_REPEATED_LINES, longest * _REPEATED_LINES_A_SECOND)
     says_the_same = work.news_age_seconds > longest and work.repeated_lines >= enough

@@ -10,13 +10,40 @@ from typing import Literal
 
 import msgspec
 
-from ..queue.records import Entry, Record
+from ..queue.clock import later
+from ..queue.records import Entry, Record, Usage
 from ..queue.requests import REVIEW, UNLANDED
 from ..queue.retry import RetryPolicy
+from .configuration.settings import Program
+from .dialects.story import Story
+from .dialects.table import BY_NAME
+from .dialects.verdict import Finding
+from .dialects.verdict import find as find_in
 from .runner import Run
 
 NO_ROOM = "no-room"  # an outcome; the worker takes a breath after it
 Landing = Literal["auto", "review", "never"]
+
+
+# What an attempt comes to by what its program told; the words are those of dialects/verdict.py.
+OUTCOMES = {
+    "usage": "limited",
+    "rate": "rate-limited",
+    "overload": "overloaded",
+    "auth": "auth-failed",
+    "context": "context-full",
+    "network": "network",
+    "server": "server-error",
+    "denied": "denied",
+    "budget": "over-budget",
+    "turns": "out-of-turns",
+    "loop": "looping",
+    "refused": "refused",
+    "no-result": "no-result",
+    "other": "failed",
+}
+AT_NO_COST = {"usage", "rate", "overload", "auth"}  # they say something of the account, and nothing of the item
+_BREATH_SECONDS = 5.0  # before an item goes on whose account says when; should nobody know of that, it is no race
 
 
 @dataclass(frozen=True)
@@ -37,7 +64,17 @@ class Evidence:
     error: str | None = None
     shortage: bool = False  # `error` says that the machine lacked something, see shortage.py
     output: str = ""
+    program: str | None = None
+    story: Story | None = None  # what the program told of its work, if that is understood
+    finding: Finding | None = None  # what follows from that
+    interruption: str = ""  # what a person said who interrupted the program
+    used_before: Usage | None = None  # by the session that it went on with
     unasked: bool = False  # somebody else than the coordinator told the worker to stop
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the program used, None where it told of nothing."""
+        return None if self.story is None else self.story.usage(self.used_before) or None
 
 
 def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) -> Record | None:
@@ -47,15 +84,42 @@ def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) 
         return None
     interruption = _interruption(evidence, entry)
     if interruption is not None:
-        return _record(evidence, "released", *interruption, counted=False)
+        return _record(evidence, "released", *interruption, text=evidence.interruption or None, counted=False)
     if evidence.error is not None:
         return _failure(evidence, entry, policy, NO_ROOM if evidence.shortage else "error", evidence.error)
-    if run is None:
-        return None
+    return None if run is None else _judge_run(run, evidence, entry, policy) or _success(evidence, entry.item.id, land)
+
+
+def _judge_run(run: Run, evidence: Evidence, entry: Entry, policy: RetryPolicy) -> Record | None:
+    """Return what follows from how the program ended and what it told; None when all is well."""
     if evidence.question:
         return _record(evidence, "waiting", "asked", evidence.question)
+    if evidence.finding is not None:
+        return _after(evidence.finding, evidence, entry, policy)
     failure = _program_failure(run) or _check_failure(evidence)
-    return _failure(evidence, entry, policy, *failure) if failure else _success(evidence, entry.item.id, land)
+    return _failure(evidence, entry, policy, *failure) if failure else None
+
+
+def _after(finding: Finding, evidence: Evidence, entry: Entry, policy: RetryPolicy) -> Record:
+    """Return the record that follows from what the program told."""
+    outcome = OUTCOMES[finding.word]
+    if finding.word == "denied":
+        return _record(evidence, "waiting", outcome, finding.why)
+    if finding.word in AT_NO_COST:
+        record = _record(evidence, "released", outcome, finding.why, counted=False)
+        return msgspec.structs.replace(record, not_before=later(evidence.at, _BREATH_SECONDS))
+    return _failure(evidence, entry, policy, outcome, finding.why)
+
+
+def find(story: Story, program: Program, run: Run, now: float) -> Finding | None:
+    """Return what follows from what the program told and from how it ended, None when that is nothing; `now`: epoch."""
+    waits = story.waits
+    if run.ended in {"announced", "stalled"} and waits is not None:
+        resets_at = None if waits.seconds is None else now + waits.seconds
+        return Finding(waits.kind, run.describe("the program"), resets_at)
+    if run.ended != "exited" or program.dialect is None:
+        return None
+    return find_in(story, BY_NAME[program.dialect], run.returncode)
 
 
 def at_no_cost(failure: Record) -> Record:
@@ -67,6 +131,9 @@ def _interruption(evidence: Evidence, entry: Entry) -> tuple[str, str] | None:
     """Return outcome and reason when the attempt says nothing about the item."""
     if evidence.run is not None and evidence.run.ended == "stopped" and not evidence.unasked:
         return "interrupted", "stopped before it was done; it costs the item no attempt"
+    if evidence.run is not None and evidence.run.ended == "interrupted":
+        said = evidence.interruption
+        return "interrupted", f"a person interrupted it: {said}" if said else "a person interrupted it"
     if evidence.shortage and not (evidence.run is not None and _met_the_same_before(entry)):
         return NO_ROOM, f"no room to work in: {evidence.error}"
     return None
@@ -134,4 +201,7 @@ def _record(
         log=evidence.log,
         counted=counted,
         text=text,
+        program=evidence.program,
+        session=evidence.story.session if evidence.story else None,
+        usage=evidence.usage,
     )

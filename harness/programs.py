@@ -1,12 +1,16 @@
 """Programs: how the work of an item is started.
 
-A program is data: what to run and how it is given the prompt. To add one, add a branch to `invocation`.
+A program is data (configuration/presets.py): what to run, how it is given the prompt, how it tells what it does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import structs
 
 from ..queue.records import Item
 from .configuration.config import Config
@@ -15,11 +19,15 @@ from .configuration.settings import SHELL, ConfigError
 
 @dataclass(frozen=True)
 class Invocation:
-    """What to start: the argument list, and whether the prompt goes to its standard input."""
+    """What to start: the argument list, whether the prompt goes to its standard input, and what it finds set."""
 
     program: str
     argv: tuple[str, ...]
     prompt_on_stdin: bool
+    environ: Mapping[str, str] = field(default_factory=dict)
+    dialect: str | None = None  # in which it tells what it does; None for what is not understood
+    quiet_seconds: float = math.inf
+    stop_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,11 @@ class Placement:
     worktree: Path
     prompt: str
     prompt_file: Path
+    result_file: Path
     answered: bool = False  # a person said something about the item, which is in the prompt
+    session: str = ""  # what the program's session is called, or is to be called
+    resumes: bool = False  # whether that is there already
+    most_usd: float | None = None  # what it may cost; programs that can are told so
 
 
 def program_of(item: Item, config: Config) -> str:
@@ -66,13 +78,29 @@ def invocation(placement: Placement, config: Config) -> Invocation:
         return Invocation(
             name, ("/bin/sh", "-c", item.command or ""), prompt_on_stdin=bool(item.prompt) or placement.answered
         )
-    program = config.programs[name]
+    program = config.adapter(name)
+    if placement.most_usd is not None:
+        program = structs.replace(program, budget=round(placement.most_usd, 4))
     values = {
         "prompt": placement.prompt,
         "prompt_file": str(placement.prompt_file),
+        "result_file": str(placement.result_file),
         "item": item.id,
         "worktree": str(placement.worktree),
         "branch": placement.branch,
         "attempt": str(placement.attempt),
+        "session": placement.session,
+        "model": program.model or "",
+        "turns": str(program.turns or ""),
+        "budget": f"{program.budget or 0:g}",
     }
-    return Invocation(name, tuple(program.command(values)), prompt_on_stdin=program.prompt == "stdin")
+    argv = program.command(values, resume=placement.resumes)
+    return Invocation(
+        name,
+        tuple(argv),
+        prompt_on_stdin=program.prompt in {None, "stdin"},
+        environ=program.env or {},
+        dialect=program.dialect,
+        quiet_seconds=program.silent_seconds or math.inf,
+        stop_seconds=program.stop_seconds,
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ..queue.records import Entry, Record
 from ..queue.requests import REVIEW, UNLANDED
 from ..worktrees.salvage import salvage_ref
+from .resuming import Resumption
 
 # What the text of a record is that ended an attempt; else the end of some output.
 _HEADINGS = {
@@ -16,12 +17,34 @@ _HEADINGS = {
 
 
 def compose(entry: Entry) -> str:
-    """Return the prompt for the next attempt at `entry`'s item."""
-    parts = [entry.item.prompt, *_answers(entry)]
-    earlier = last_attempt(entry)
-    if earlier is not None:
-        parts.append(_describe(entry, earlier))
+    """Return the prompt for the next attempt at `entry`'s item: nothing but what is known of that."""
+    return joined(entry.item.prompt, answers(entry), earlier(entry))
+
+
+def joined(*parts: str) -> str:
+    """Return the parts that say something as paragraphs."""
     return "\n\n".join(part for part in parts if part)
+
+
+def answers(entry: Entry) -> str:
+    """Return what people said, each with what it was said to."""
+    return joined(*_answers(entry))
+
+
+def earlier(entry: Entry) -> str:
+    """Return what became of the latest attempt that says something to the next one."""
+    record = last_attempt(entry)
+    return "" if record is None else _describe(entry, record)
+
+
+def go_on(entry: Entry, resumed: Resumption) -> str:
+    """Return what is said to a session that goes on: it knows the item, and all that it did."""
+    answered = entry.records.index(resumed.record) < _last_answer(entry)
+    return joined(resumed.words, list(_answers(entry))[-1] if answered else "")
+
+
+def _last_answer(entry: Entry) -> int:
+    return max((number for number, record in enumerate(entry.records) if record.kind == "answered"), default=-1)
 
 
 def last_attempt(entry: Entry) -> Record | None:
@@ -30,7 +53,7 @@ def last_attempt(entry: Entry) -> Record | None:
     An attempt that was only interrupted says something when it left commits.
     """
     for record in reversed(entry.records):
-        if record.kind in {"released", "failed", "waiting"} and (record.counted or record.commit):
+        if record.kind in {"released", "failed", "waiting"} and (record.counted or record.commit or record.text):
             return record
     return None
 
@@ -46,6 +69,8 @@ def _answers(entry: Entry) -> Iterator[str]:
 
 
 def _said_to(held: Record | None) -> list[str]:
+    if held is not None and held.outcome == "denied":
+        return [f"You were not allowed to do something: {held.why}"]
     if held is not None and held.outcome == "asked":
         return [f"You asked: {held.why}"]
     if held is not None and held.outcome in {REVIEW, UNLANDED} and held.branch:

@@ -18,14 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .budgets import Cap
 from .configuration.units import format_duration, format_size
-from .diagnose import Patience, Verdict
+from .diagnose import MOST_IDLE_CALLS, Patience, Verdict
+from .dialects.story import CIRCLES
 from .keeping.bounds import UNBOUNDED, Bounds
 from .keeping.kept import Command, Kept
 from .keeping.tree import end_below
+from .listener import Listener
 from .logs import bound_log
 from .orders import Orders
 from .shortage import is_shortage
+from .telling import Telling
 from .watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -36,14 +40,30 @@ _TELL_SECONDS = 2.0  # between what the keeper says of the usage of its tree
 _LOOK_SECONDS = 0.25  # how soon a cancelled item is noticed
 _SHELLS_WORDS = {126: " (a command in it cannot be executed)", 127: " (command not found)"}  # POSIX, 2.8.2
 
-Ended = Literal["exited", "timed-out", "stopped", "fenced", "not-started", "over-limit", "stalled", "looping"]
+Ended = Literal[
+    "exited",
+    "timed-out",
+    "stopped",
+    "interrupted",
+    "fenced",
+    "not-started",
+    "over-limit",
+    "stalled",
+    "looping",
+    "announced",
+    "over-budget",
+]
+_GOES_ON_LATER: set[Ended] = {"stopped", "interrupted", "announced"}
 
 
 @dataclass(frozen=True)
 class Job:
     """A command to run. Its standard input is the file `stdin`, or empty; its output is appended to `log`.
 
-    After `no_progress_seconds` without any sign of work it counts as hung; in `wait_file` it may say that it waits.
+    After `no_progress_seconds` without any sign of work it counts as hung, after `quiet_seconds` if it waits for no
+    tool; in `wait_file` it may say that it waits, in `interrupt_file` a person that it is to stop. What the `listener`
+    hears says more, and also whether it costs more than its `cap`. One that is to go on later has `stop_seconds` to
+    save where it is.
     """
 
     argv: tuple[str, ...]
@@ -55,6 +75,11 @@ class Job:
     bounds: Bounds = UNBOUNDED
     no_progress_seconds: float = float("inf")
     wait_file: Path | None = None
+    quiet_seconds: float = float("inf")
+    stop_seconds: float | None = None
+    interrupt_file: Path | None = None
+    listener: Listener | None = None
+    cap: Cap | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +112,7 @@ class Run:
             "not-started": f"could not be started: {self.problem}",
             "stopped": "was stopped by us",
             "fenced": "was stopped because the item was cancelled or taken back",
+            "interrupted": "was interrupted by a person",
         }
         return f"{what} {ends.get(self.ended, f'was stopped after {seconds}: {self.problem}')}"
 
@@ -112,15 +138,20 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
         if is_shortage(error):
             raise
         return Run("not-started", time.monotonic() - start, problem=_problem(job, error))
-    watch = Watch(job.log, job.directory, job.bounds, _patience(job), job.wait_file)
+    telling = Telling(job.wait_file, job.listener, job.cap)
+    watch = Watch(job.log, job.directory, job.bounds, _patience(job), telling)
     try:
-        ended = _wait(kept, watch, job, orders, pulse)
+        ended = _wait(kept, watch, telling, job, orders, pulse)
         seconds = time.monotonic() - start
-        _end(kept, ended, orders, lambda: pulse(watch))
+        _end(kept, ended, job, orders, lambda: pulse(watch))
         watch.look(kept.usage, kept.excess)
     finally:
         kept.close()
+        if job.listener is not None:
+            job.listener.end()
         bound_log(job.log)
+        if job.listener is not None:
+            job.listener.close()
     _log.debug("%s after %.1f s, exit code %s", ended, seconds, kept.returncode)
     if kept.refusal is not None:
         if is_shortage(kept.refusal):
@@ -132,12 +163,15 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
 
 
 def _patience(job: Job) -> Patience:
-    return Patience(silent_seconds=float("inf"), no_progress_seconds=job.no_progress_seconds)
+    return Patience(float("inf"), job.no_progress_seconds, job.quiet_seconds)
 
 
 def _reason(ended: Ended, watch: Watch, job: Job) -> str | None:
     """Say what was wrong with a command that we ended for what it did, and which key allows more."""
     for_seconds = format_duration(job.no_progress_seconds)
+    told = _told(ended, job)
+    if told is not None:
+        return told
     if ended == "stalled":
         return f"for {for_seconds} it printed nothing, used no processor time and changed no file (health.no_progress)"
     if ended == "looping":
@@ -150,6 +184,25 @@ def _reason(ended: Ended, watch: Watch, job: Job) -> str | None:
         return f"it ran {amount} processes at once, its limit is {limit} ({job.bounds.key_of(name)})"
     what = "used {} of memory" if name == "memory" else "made its worktree {} large"
     return f"it {what.format(format_size(amount))}, its limit is {format_size(limit)} ({job.bounds.key_of(name)})"
+
+
+def _told(ended: Ended, job: Job) -> str | None:
+    """Say why a program that tells what it does was ended, where that is the reason."""
+    if job.listener is None:
+        return None
+    story, quiet = job.listener.story, job.quiet_seconds
+    if ended == "over-budget" and job.cap is not None:
+        usd = story.usage(job.cap.before).usd or 0.0
+        return f"it has cost ${usd:.2f}, and may cost ${job.cap.usd:.2f} ({job.cap.key})"
+    idle = f"it called {MOST_IDLE_CALLS} tools and changed no file"
+    if ended == "looping" and (story.trouble is not None or story.tools >= MOST_IDLE_CALLS):
+        return idle if story.trouble is None else CIRCLES[story.trouble]
+    if ended == "announced" and story.waits is not None:
+        return f"it is going to wait for {format_duration(story.waits.seconds or 0)}: {story.waits.text}"
+    if ended == "stalled" and quiet < job.no_progress_seconds and not story.open_tools:
+        said = "" if story.waits is None else f", after it had said: {story.waits.text}"
+        return f"for {format_duration(quiet)} it said nothing and used no processor time (silent){said}"
+    return None
 
 
 def _problem(job: Job, error: OSError | ValueError) -> str:
@@ -168,16 +221,20 @@ def _problem(job: Job, error: OSError | ValueError) -> str:
     return f"{error.strerror}: {error.filename or name}"
 
 
-def _wait(kept: Kept, watch: Watch, job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Ended:
+def _wait(
+    kept: Kept, watch: Watch, telling: Telling, job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]
+) -> Ended:
     deadline = time.monotonic() + job.timeout_seconds
     while True:
         kept.hear()
         watch.look(kept.usage, kept.excess)
-        ended = _how_it_ended(kept, watch)
+        ended = _how_it_ended(kept, watch, telling)
         if ended is not None:
             return ended
         if orders.stopping:
             return "stopped"
+        if job.interrupt_file is not None and job.interrupt_file.exists():
+            return "interrupted"
         if time.monotonic() >= deadline:
             return "timed-out"
         if not pulse(watch):
@@ -187,7 +244,7 @@ def _wait(kept: Kept, watch: Watch, job: Job, orders: Orders, pulse: Callable[[W
         orders.wait(min(_LOOK_SECONDS, deadline - time.monotonic()), kept.descriptor)
 
 
-def _how_it_ended(kept: Kept, watch: Watch) -> Ended | None:
+def _how_it_ended(kept: Kept, watch: Watch, telling: Telling) -> Ended | None:
     """Tell whether it has ended by itself, or has to be ended for what it does."""
     if kept.refusal is not None:
         return "not-started"
@@ -195,13 +252,19 @@ def _how_it_ended(kept: Kept, watch: Watch) -> Ended | None:
         return "over-limit"
     if kept.returncode is not None or kept.is_gone:
         return "exited"
+    if telling.costs_too_much:
+        return "over-budget"
+    if telling.waits_long:
+        return "announced"
     endings: dict[Verdict, Ended] = {"silent": "stalled", "looping": "looping"}
     return endings.get(watch.verdict)
 
 
-def _end(kept: Kept, ended: Ended, orders: Orders, pulse: Callable[[], object]) -> None:
+def _end(kept: Kept, ended: Ended, job: Job, orders: Orders, pulse: Callable[[], object]) -> None:
     """Have all of it ended. Also after success: programs leave servers and watchers behind."""
-    grace_seconds = min(orders.grace_seconds, POLITE_SECONDS if ended == "stopped" else SHORT_SECONDS)
+    goes_on_later = ended in _GOES_ON_LATER or (ended == "stalled" and job.listener is not None)
+    polite_seconds = POLITE_SECONDS if job.stop_seconds is None else job.stop_seconds
+    grace_seconds = min(orders.grace_seconds, polite_seconds if goes_on_later else SHORT_SECONDS)
     if kept.returncode is None:  # else the keeper does it by itself
         kept.end(grace_seconds)
     deadline = time.monotonic() + grace_seconds + UNHEARD_SECONDS

@@ -41,12 +41,17 @@ class StateDirectory:
         self.wanted = root / "wanted.json"
         self.pauses = root / "pauses.json"
         self.pauses_lock = root / "pauses.lock"
+        self.accounts = root / "accounts.json"
+        self.accounts_lock = root / "accounts.lock"
         self.touching = root / "touching.json"
         self.taking_lock = root / "taking.lock"
+        self.costs = root / "costs.json"
+        self.costs_lock = root / "costs.lock"
         self.forecast = root / "forecast.json"
         self.config = root / "config.json"
         self.coordinator_lock = root / "coordinator.lock"
         self.coordinator_log = root / "coordinator.log"
+        self.prepare_lock = root / "prepare.lock"
         self.worktrees_lock = root / "worktrees.lock"
         self.landing_lock = root / "landing.lock"
         self.containment = root / "containment.json"
@@ -132,6 +137,8 @@ class AgentDirectory:
         self.lock = root / "worker.lock"
         self.heartbeat = root / "heartbeat.json"
         self.session = root / "session.json"
+        self.interrupt = root / "interrupt"
+        self.using = root / "using.json"
         self.ballast = root / "ballast"
         self.refs = root / "refs.json"
         self.git_trace = root / "git.trace"
@@ -149,6 +156,10 @@ class AgentDirectory:
 
     def attempt_log(self, item_id: str, attempt: int) -> Path:
         return self.logs / f"{item_id}-{attempt}.log"
+
+    def events_file(self, item_id: str, attempt: int) -> Path:
+        """What the program told, in the form of harness/dialects/events.py."""
+        return self.logs / f"{item_id}-{attempt}.jsonl"
 
     def prompt_file(self, item_id: str, attempt: int) -> Path:
         return self.logs / f"{item_id}-{attempt}.prompt"

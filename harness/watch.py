@@ -9,18 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..queue import atomic
-from .configuration.units import parse_duration
-from .diagnose import Patience, Verdict, Work, judge_work
+from .diagnose import MOST_IDLE_CALLS, Patience, Verdict, Work, judge_work
 from .footprint import Footprint, footprint
 from .keeping.bounds import Bounds
 from .keeping.kept import Excess, Usage
+from .telling import Telling
 
 _MOST_BYTES = 65_536  # of new output are read at a look: the end of it tells enough
 _REMEMBERED_LINES = 1000  # a loop whose round prints more passes for news
 _IDLE_CORES = 0.01  # a runtime that waits for an answer still wakes up now and then
 _LEAST_CPU_SECONDS = 0.02  # two ticks of the kernel's clock
 _CPU_WINDOW_SECONDS = 30.0
-_LONGEST_WAIT_BYTES = 100
 _SLACK_SECONDS = 2.0  # by so much a look may come late without anybody calling it a gap
 _FIRST_SECONDS = 5.0  # until then the worktree is not looked at: most commands are over
 _SELDOM_SECONDS = 300.0  # between looks at the whole worktree when nothing asks for one
@@ -35,18 +34,17 @@ class Watch:
         worktree: Path,
         bounds: Bounds,
         patience: Patience,
-        wait_file: Path | None = None,
+        telling: Telling | None = None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._worktree, self._bounds, self._patience, self._wait_file = worktree, bounds, patience, wait_file
-        self._monotonic = monotonic
+        self._worktree, self._bounds, self._patience = worktree, bounds, patience
+        self._monotonic, self._telling = monotonic, telling or Telling()
         now = monotonic()
         self._last_look = now
-        self._output_at = self._news_at = self._cpu_at = self._change_at = self._wait_until = now
+        self._output_at = self._news_at = self._cpu_at = self._change_at = now
         self._output = _Output(log)
         self._cpu_mark = (now, 0.0)
-        self._wait_mark = _changed_ns(wait_file)
         self._footprint: Footprint | None = None
         self._footprint_at = now
         self._free_bytes = _free_bytes(worktree)
@@ -58,6 +56,7 @@ class Watch:
         now = self._monotonic()
         self._forgive(now)
         self.usage, self.excess = usage, excess or self.excess
+        self._telling.look(now)
         new, news = self._output.read()
         if new:
             self._output_at = now
@@ -65,7 +64,6 @@ class Watch:
             self._news_at = now
         if usage is not None:
             self._note_cpu(now, usage.cpu_seconds)
-        self._note_wait(now)
         if self._has_to_look_at_files(now):
             self._note_files(now)
 
@@ -82,8 +80,11 @@ class Watch:
             cpu_age_seconds=now - self._cpu_at,
             change_age_seconds=now - self._change_at,
             repeated_lines=self._output.repeated_lines,
-            wait_seconds=max(0.0, self._wait_until - now),
+            wait_seconds=self._telling.wait_seconds(now),
             over=self.excess is not None,
+            tool_open=self._telling.tool_open,
+            idle_calls=self._telling.idle_calls,
+            circles=self._telling.circles,
         )
 
     def _forgive(self, now: float) -> None:
@@ -104,18 +105,6 @@ class Watch:
         elif now - since > _CPU_WINDOW_SECONDS:
             self._cpu_mark = (now, cpu_seconds)
 
-    def _note_wait(self, now: float) -> None:
-        """A program may announce that it waits: it writes for how long into the file it was given."""
-        changed = _changed_ns(self._wait_file)
-        if self._wait_file is None or changed in {0, self._wait_mark}:
-            return
-        self._wait_mark = changed
-        try:
-            data = atomic.read_file(self._wait_file, _LONGEST_WAIT_BYTES) or b""
-            self._wait_until = now + parse_duration(data.decode().strip())
-        except (OSError, ValueError, atomic.Unreadable):
-            return
-
     # --- files ----------------------------------------------------------------------------------------
 
     def _has_to_look_at_files(self, now: float) -> bool:
@@ -123,6 +112,8 @@ class Watch:
         since = now - self._footprint_at
         if self._footprint is None:
             return since > _FIRST_SECONDS
+        if self._telling.idle_calls >= MOST_IDLE_CALLS:
+            return True
         if since > _SELDOM_SECONDS:
             return True
         longest = self._patience.no_progress_seconds
@@ -143,6 +134,7 @@ class Watch:
         self._footprint_at, self._free_bytes = self._monotonic(), _free_bytes(self._worktree)
         if before is not None and before != self._footprint:
             self._change_at = now
+            self._telling.note_change()
         if 0 < self._bounds.worktree_bytes < self._footprint.bytes and self.excess is None:
             self.excess = Excess("worktree", self._footprint.bytes)
 
@@ -191,13 +183,6 @@ class _Output:
         if len(self._seen) > _REMEMBERED_LINES:
             self._seen.popitem(last=False)
         return not known
-
-
-def _changed_ns(path: Path | None) -> int:
-    try:
-        return path.stat().st_mtime_ns if path is not None and path.is_file() else 0
-    except OSError:
-        return 0
 
 
 def _size(path: Path) -> int:

@@ -22,7 +22,9 @@ from ..worktrees.errors import GitError
 from ..worktrees.landing import LANDING_BRANCH
 from ..worktrees.pool import Pool
 from ..worktrees.repository import Repository
+from .accounts.governor import Governor
 from .attempt import NO_FAULT_OF_THE_PROGRAM, Attempt
+from .budgets import RunBudget
 from .child import hold_for_life, serve
 from .heart import Heart
 from .identity import own_identity
@@ -66,8 +68,10 @@ class Worker:
         self._look_again_at = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._taker = Taker(project.queue, Owner(agent_name, *own_identity()), project.wip)
         self._trials = Trials(project)
+        self._run_budget = RunBudget(project)
         names = Names(repository.git, f"refs/heads/{LANDING_BRANCH}")
-        self._choice = Choice(project, self._trials, names)
+        self._governor = Governor(project, agent_name, self._trials)
+        self._choice = Choice(project, self._governor, names)
         self._heart.rest()
 
     def run(self) -> None:
@@ -94,7 +98,7 @@ class Worker:
         if self._room.is_lacking:  # what is due stays due meanwhile
             return math.inf
         due = seconds_until(self._taker.next_due, self._project.queue.now())
-        return min(due, self._trials.seconds_until_due)
+        return min(due, self._trials.seconds_until_due, self._governor.seconds_until_due)
 
     def work_once(self) -> bool:
         """Make one attempt at the first item that can be taken; False when there is none, or none is to be taken."""
@@ -104,8 +108,11 @@ class Worker:
         if claim is None:
             return False
         self._tell_event("claimed", claim, None)
-        attempt = Attempt(self._place, self._taker, claim, self._trials.note_lasting)
-        record = self._trials.settle(claim.item, attempt.make(), attempt.evidence)
+        self._run_budget.add_what_was_lost(claim.entry)
+        attempt = Attempt(self._place, self._taker, claim, self._note_lasting)
+        record = self._governor.settle(claim, attempt.make(), attempt.evidence)
+        record = self._trials.settle(claim.item, record, attempt.evidence)
+        self._run_budget.add(attempt.evidence.program or "", attempt.evidence.usage)
         if record is None or not self._record(claim, record):
             self._abandon(claim)
             return True
@@ -117,6 +124,10 @@ class Worker:
         else:
             self._room.breathe_freely()
         return True
+
+    def _note_lasting(self) -> None:
+        self._trials.note_lasting()
+        self._governor.note_lasting()
 
     @property
     def is_held(self) -> bool:

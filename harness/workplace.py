@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..queue.records import Item
@@ -54,6 +54,7 @@ class Workplace:
     orders: Orders
     heart: Heart
     room: Room
+    prepared: set[str] = field(default_factory=set)  # programs that this worker has prepared
 
     @property
     def identity(self) -> Identity:

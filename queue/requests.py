@@ -7,6 +7,7 @@ a state for it; when the chain goes on between the look and the record, the look
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from .records import Entry, Record
 from .store import Queue
@@ -14,6 +15,7 @@ from .store import Queue
 # Outcomes of an attempt whose work is held on its branch: for a person's look, or until somebody asks that it lands.
 REVIEW = "review"
 UNLANDED = "unlanded"
+OVER_BUDGET: Final = "over-budget"  # of one that waits because it has cost what it may
 
 
 def is_unlanded(entry: Entry) -> bool:
@@ -44,11 +46,12 @@ def cancel(queue: Queue, item_id: str, why: str = "cancelled by a person") -> En
 
 
 def retry(queue: Queue, item_id: str) -> Entry:
-    """Make a failed or cancelled item, or one that waits for its next attempt, takable now, with all its attempts."""
+    """Make an item takable now, with all its attempts: one that failed, was cancelled, is delayed or over budget."""
 
     def decide(entry: Entry) -> Record:
         last = entry.last
-        if last is None or last.kind not in {"failed", "cancelled", "released"}:
+        held = last is not None and last.kind == "waiting" and last.outcome == OVER_BUDGET
+        if last is None or not (held or last.kind in {"failed", "cancelled", "released"}):
             state = queue.state(entry)
             raise Refused(f"{item_id} is {state}; only a failed, cancelled or delayed item can be retried")
         return Record(kind="retried", at=queue.now())

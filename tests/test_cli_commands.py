@@ -324,6 +324,7 @@ def test_every_error_of_ours_has_an_exit_code() -> None:
         "OutsideTree",
         "RecycleFailed",
         "RedBase",
+        "TemplateError",
         "Unsettled",
     }
     ours = {kind.__name__ for kind in subclasses(Exception) if kind.__module__.startswith("parallel_loop.")}

@@ -220,9 +220,9 @@ def test_a_program_that_cannot_be_started_fails_with_the_reason(tmp_path: Path) 
     record = shop.work("one", prompt="x")
     assert (record.outcome, record.branch) == ("not-started", None)
     assert "no-such-agent is not on PATH" in (record.why or "")
-    record = shop.work("two", prompt="x", program="gone", priority=0)
+    record = shop.work("two", prompt="x", program="zzz", priority=0)
     assert record.outcome == "error"
-    assert "parallel-loop.yaml: unknown program 'gone'; known here: shell, mine, claude" in (record.why or "")
+    assert "parallel-loop.yaml: unknown program 'zzz'; known here: shell, mine, claude" in (record.why or "")
 
 
 def test_a_stop_gives_the_item_back_with_its_work(shop: Workshop) -> None:

@@ -103,9 +103,9 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("é" * 500_001, "larger than 1,000,000 bytes; a YAML document here must be smaller"),
         ("land: auto\nagnets: 3", "2: agnets: unknown key; did you mean `agents`?"),
         ("retry: {tries: 3}", "1: retry.tries: unknown key; known here: attempts, first, factor, max"),
-        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, target, remote, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, salvage, worktrees, on_coordinator_death"),
+        ("given: [a]\nsource: b", "1: given: unknown key; known here: parallel_mode, agents, program, fallback, target, remote, land, land_as, checks, check_timeout, setup, prompt, context, programs, roles, retry, limits, health, after_limit, floors, budget, salvage, worktrees, on_coordinator_death"),
         ("retry:\n  firsts: 3", "2: retry.firsts: unknown key; did you mean `first`?"),
-        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, target, remote, land, land_as, checks, check_timeout, setup, programs, roles, retry, limits, health, floors, salvage, worktrees, on_coordinator_death"),
+        ('"a\\nb": 1', "1: a\\nb: unknown key; known here: parallel_mode, agents, program, fallback, target, remote, land, land_as, checks, check_timeout, setup, prompt, context, programs, roles, retry, limits, health, after_limit, floors, budget, salvage, worktrees, on_coordinator_death"),
         ("parallel_mode: yes", "1: parallel_mode: must be true or false, not 'yes'"),
         ("agents: 0", "1: agents: must be a whole number from 1 to 128, not 0"),
         ("agents: 129", "1: agents: must be a whole number from 1 to 128, not 129"),
@@ -144,13 +144,21 @@ def test_every_key_of_the_contract_is_read_with_its_unit(root: Path) -> None:
         ("programs: {'a b': {argv: [x]}}", "1: programs.a b: 'a b' is not usable as a name; use letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"),
         ("programs: {x: {argv: []}}", "1: programs.x.argv: is empty; write the command that runs the program"),
         ("programs: {x: {argv: my-agent}}", '1: programs.x.argv: must be a list such as [my-agent, --file, "{prompt_file}"], not \'my-agent\''),
-        ("programs: {x: {argv: [x], model: m}}", "1: programs.x.model: has no effect beside `argv`; write it into `argv`"),
-        ("programs: {x: {argv: [x], args: [m]}}", "1: programs.x.args: has no effect beside `argv`; write it into `argv`"),
+        ("programs: {x: {argv: [x], model: m}}", "1: programs.x.model: has no effect beside `argv` without \"{options}\"; write it into `argv`"),
+        ("programs: {x: {argv: [x], args: [m]}}", "1: programs.x.args: has no effect beside `argv` without \"{options}\"; write it into `argv`"),
         ("programs:\n  x:\n    argv: [x, '{promt}']", "3: programs.x.argv[1]: unknown placeholder {promt}; did you mean `prompt`? `{{promt}}` is the text itself"),
         ("programs: {x: {argv: [x], prompt: argv}}", '1: programs.x.prompt: `argv` needs "{prompt}" in argv, where the prompt goes; add it or write `stdin`'),
         ("programs: {x: {argv: [x, '{{prompt_file}}'], prompt: file}}", '1: programs.x.prompt: `file` needs "{prompt_file}" in argv, where the prompt goes; add it or write `stdin`'),
         ("roles:\n  builder:\n    timeout: soon", "3: roles.builder.timeout: 'soon' is not a duration; write for example 90s, 20m, 1h30m or 500ms"),
         ("roles: {b: {program: shel}}", "1: roles.b.program: unknown program 'shel'; did you mean `shell`?"),
+        ("roles: {b: {fallback: clade}}", "1: roles.b.fallback: unknown program 'clade'; did you mean `claude`?"),
+        ("fallback: shell", "1: fallback: cannot be `shell`, which does nothing with a prompt; name another program"),
+        ("after_limit: {auto: 1}", "1: after_limit.auto: must be true or false, not 1"),
+        ("after_limit:\n  slack: -1s", "2: after_limit.slack: '-1s' is not a duration; write for example 90s, 20m, 1h30m or 500ms"),
+        ("after_limit: {wait: 1s}", "1: after_limit.wait: unknown key; known here: auto, slack, jitter, window"),
+        ("after_limit: {window: night}", "1: after_limit.window: 'night' is not from one time of day to another; write for example \"22:00-07:00\""),
+        ("after_limit: {window: 24:00-07:00}", "1: after_limit.window: '24:00-07:00' is not from one time of day to another; write for example \"22:00-07:00\""),
+        ("after_limit: {window: 07:00-07:00}", "1: after_limit.window: '07:00-07:00' ends when it begins; write for example \"22:00-07:00\", or leave it out"),
         ("roles: {b: {wip: 0}}", "1: roles.b.wip: must be a whole number from 1 to 1000, not 0"),
         ("roles: {b: {memory: 2}}", "1: roles.b.memory: must be at least 1MB, not 2"),
         ("roles: {b: {cpu: 0.5}}", "1: roles.b.cpu: 0.5 is not a share of a processor core; write for example 50% or 200%"),
@@ -248,15 +256,13 @@ def test_placeholders_are_filled_once_and_other_braces_are_left_alone() -> None:
     ]  # fmt: skip
 
 
-def test_only_programs_that_this_version_can_run_pass(root: Path) -> None:
+def test_only_known_programs_pass(root: Path) -> None:
     config = load(root, "programs: {claude: {model: m}, codex: {argv: [codex]}, mine: {argv: [x]}}")
-    for runnable in ("shell", "codex", "mine"):
+    for runnable in ("shell", "claude", "codex", "mine", "aider", "goose"):
         config.check_program(runnable)
     for name, problem in (
-        ("claude", "programs.claude: not driven yet in this version; give `argv:`, the command that runs it without a terminal"),
-        ("aider", "programs.aider: not driven yet in this version; give `argv:`, the command that runs it without a terminal"),
         ("mime", "unknown program 'mime'; did you mean `mine`?"),
-        ("", "unknown program ''; known here: shell, claude, codex, mine, gemini, opencode, aider, mini"),
+        ("", "unknown program ''; known here: shell, claude, codex, mine, gemini, opencode, aider, mini, cursor-agent, amp, goose"),
     ):  # fmt: skip
         with pytest.raises(ConfigError) as caught:
             config.check_program(name)
@@ -308,18 +314,18 @@ def test_the_template_means_the_defaults_and_what_it_was_given(root: Path, targe
 def test_every_commented_key_of_the_template_can_be_switched_on_by_itself_and_together(root: Path) -> None:
     lines = template("main", [], [], ["pytest -q"]).splitlines()
     keys = [number for number, line in enumerate(lines) if line.startswith("#") and not line.startswith("# ")]
+    (root / "prompt.txt").write_text("$prompt")
     loaded = [load(root, "\n".join([*lines[:n], lines[n].removeprefix("#"), *lines[n + 1 :]])) for n in keys]
     changed = [config for config in loaded if config != Config(target="main")]
-    assert (
-        len(changed) == 7
-    )  # remote, checks, setup, programs, roles, `cpu` and salvage are examples; all others show their default
+    # remote, fallback, checks, setup, programs, context, prompt, roles, `cpu`, `window`, budget, salvage are examples
+    assert len(changed) == 12
     assert Config(target="main", limits=Limits(cpu_cores=1.0)) in changed
     everything = "\n".join(line.removeprefix("#") if n in keys else line for n, line in enumerate(lines))
     shown = read_document(everything, "template")
     assert isinstance(shown, dict)
     readable = {field.encode_name for field in structs.fields(Config)} - {"source", "file_agents"}
     assert set(shown) == readable
-    for name in ("setup", "retry", "limits", "health"):
+    for name in ("setup", "retry", "limits", "health", "after_limit"):
         section = getattr(load(root, everything), name)
         assert set(shown[name]) == {field.encode_name for field in structs.fields(type(section))}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness.diagnose import Attendance, Observation, Patience, Verdict, Work, diagnose
+from parallel_loop.harness.diagnose import Attendance, Observation, Patience, Verdict, Work, diagnose, judge_work
 from parallel_loop.harness.footprint import footprint
 
 PATIENCE = Patience(silent_seconds=10.0, no_progress_seconds=1200.0)
@@ -63,6 +64,25 @@ def test_verdict_on_the_work(seen: Work, verdict: Verdict) -> None:
     assert diagnose(Observation(True, 5000.0, 1.0, work=seen), PATIENCE) == verdict
     assert diagnose(Observation(True, 5000.0, 11.0, work=seen), PATIENCE) == "silent", "its worker hangs"
     assert diagnose(Observation(False, 5000.0, 1.0, work=seen), PATIENCE) == "dead"
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        pytest.param(work(421.0, 0, 421.0, 421.0), "silent", id="quiet for longer than its program ever is"),
+        pytest.param(work(420.0, 0, 420.0, 420.0), "busy-silent", id="exactly as long"),
+        pytest.param(work(421.0, 0, 0, 421.0), "busy-silent", id="quiet, and it computes"),
+        pytest.param(work(1200.0, 0, 1200.0, 1200.0, tool_open=True), "busy-silent", id="it waits for a tool"),
+        pytest.param(work(1201.0, 0, 1201.0, 1201.0, tool_open=True), "silent", id="for a tool that hangs"),
+        pytest.param(work(421.0, 0, 421.0, 421.0, wait_seconds=1.0), "well", id="it announced that it waits"),
+        pytest.param(work(circles=True, wait_seconds=1.0), "looping", id="it goes round in circles"),
+        pytest.param(work(idle_calls=80), "looping", id="it only looks"),
+        pytest.param(work(idle_calls=79), "well", id="it looks"),
+        pytest.param(work(circles=True, over=True), "over-limit", id="in circles, and over a limit"),
+    ],
+)
+def test_verdict_on_the_work_of_a_program_that_tells_what_it_does(seen: Work, verdict: Verdict) -> None:
+    assert judge_work(seen, replace(PATIENCE, quiet_seconds=420.0)) == verdict
 
 
 def test_only_what_was_missed_since_the_last_heartbeat_counts() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from parallel_loop.harness.pausing import pause_file
+from parallel_loop.harness import changing
 from parallel_loop.harness.pausing.pause_file import PauseFile
 from parallel_loop.harness.pausing.pauses import Failed, Resumed, TrialBegun
 from parallel_loop.harness.project import Project
@@ -48,7 +48,7 @@ def test_what_cannot_be_written_or_locked_stops_no_work(
     stand = pause(project)
     add_all(project, "a")
     add_all(project, "y", program="yours")
-    monkeypatch.setattr(pause_file, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(changing, "_PATIENCE_SECONDS", 0.0)
     descriptor = os.open(project.state.pauses_lock, os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     clock.advance(60)

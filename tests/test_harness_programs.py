@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.harness.configuration.config import load_config
-from parallel_loop.harness.configuration.settings import Config, ConfigError
+from parallel_loop.harness.configuration.presets import PRESETS
+from parallel_loop.harness.configuration.settings import DIALECTS, Config, ConfigError
 from parallel_loop.harness.programs import Placement, invocation, program_of
 from parallel_loop.queue.records import Item
 
@@ -38,7 +39,9 @@ def item(**fields: object) -> Item:
 
 
 def place(work: Item) -> Placement:
-    return Placement(work, 2, "the/branch", Path("/the/work tree"), "do {item}", Path("/the/prompt"))
+    return Placement(
+        work, 2, "the/branch", Path("/the/work tree"), "do {item}", Path("/the/prompt"), Path("/the/result")
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,8 +80,6 @@ def test_the_nearest_to_the_item_names_the_program(config: Config) -> None:
         ({"program": "shell"}, "this item has only a prompt; give --command"),
         ({"program": "shell", "command": ""}, "give --command"),
         ({"program": "tolt"}, "unknown program 'tolt'; did you mean `told`?"),
-        ({"program": "claude"}, "not driven yet in this version; give `argv:`"),
-        ({"program": "codex"}, "not driven yet in this version; give `argv:`"),
     ],
 )
 def test_what_cannot_be_started_says_why(config: Config, fields: dict[str, object], problem: str) -> None:
@@ -91,3 +92,43 @@ def test_a_command_without_a_prompt_reads_what_a_person_answered(config: Config)
     work = place(item(command="sh ask.sh", prompt=""))
     assert not invocation(work, config).prompt_on_stdin
     assert invocation(replace(work, answered=True), config).prompt_on_stdin
+
+
+def test_a_preset_is_started_with_what_the_user_says_otherwise(config: Config) -> None:
+    work = replace(place(item(program="claude")), session="the-session")
+    start = invocation(work, config)
+    assert start.argv[:2] == ("claude", "-p")
+    assert start.argv[-2:] == ("--model", "sonnet")
+    assert start.argv[start.argv.index("--session-id") + 1] == "the-session"
+    assert (start.prompt_on_stdin, start.dialect, start.quiet_seconds) == (True, "claude", 420.0)
+    again = invocation(replace(work, resumes=True), config).argv
+    assert again[again.index("--resume") + 1] == "the-session"
+    assert "--session-id" not in again
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_configuration_that_passes_its_own_checks(name: str, tmp_path: Path) -> None:
+    (tmp_path / "parallel-loop.yaml").write_text(f"program: {name}\nprograms: {{{name}: {{account: mine}}}}\n")
+    config = load_config(tmp_path / "parallel-loop.yaml", {})
+    start = invocation(place(item()), config)
+    assert "{" not in "".join(start.argv).replace("{item}", "")
+    program = config.adapter(name)
+    assert (program.account, program.dialect in DIALECTS) == ("mine", True)
+    if program.options is not None and program.options.model:
+        (tmp_path / "parallel-loop.yaml").write_text(f"programs: {{{name}: {{model: big, args: [--more]}}}}\n")
+        config = load_config(tmp_path / "parallel-loop.yaml", {})
+        argv = invocation(place(item(program=name)), config).argv
+        assert "big" in argv
+        assert "--more" in argv
+
+
+def test_what_a_program_of_ones_own_needs_to_resume(tmp_path: Path) -> None:
+    (tmp_path / "parallel-loop.yaml").write_text(
+        "program: mine\nprograms:\n  mine:\n    argv: [mine, '{options}', --new, '{session}']\n"
+        "    resume: [mine, --go-on, '{session}']\n    session: chosen\n    env: {LEVEL: '1'}\n"
+        "    options: {turns: [-n, '{turns}']}\n    turns: 7\n    args: [-v]\n"
+    )
+    config = load_config(tmp_path / "parallel-loop.yaml", {})
+    start = invocation(replace(place(item()), session="s"), config)
+    assert start.argv == ("mine", "-n", "7", "-v", "--new", "s")
+    assert (dict(start.environ), start.dialect) == ({"LEVEL": "1"}, None)

@@ -104,6 +104,10 @@ class Repository:
         """The commit that `revision` names, or None."""
         return resolve(self.git, revision)
 
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The newest commit that both have, or None."""
+        return self.git.run("merge-base", one, other, ok=(0, 1)).text or None
+
     def branch_tip(self, name: str) -> str | None:
         """The commit of branch `name`, or None when there is no such branch.
 

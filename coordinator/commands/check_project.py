@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
-from ...harness.configuration.settings import SHELL, Config, ConfigError
+from ...harness.accounts.account_file import AccountFile
+from ...harness.budgets import tells_dollars
+from ...harness.configuration.settings import SHELL, Budget, Config, ConfigError
 from ...harness.floors import levels
 from ...harness.pausing.pause_file import PauseFile, what, why
 from ...harness.project import Project
+from ...harness.versions import Found, find_programs, path_of
 from ...worktrees.operations import operation_in_progress
 from ...worktrees.repository import EmptyRepository, Repository
 from ..remote_start import require_remote
@@ -75,24 +76,60 @@ def check_room(project: Project) -> Iterator[Finding]:
 
 
 def check_pauses(project: Project) -> Iterator[Finding]:
-    """Name what is paused because its attempts fail alike within seconds."""
+    """Name what is paused because its attempts fail alike within seconds, and which accounts are refused."""
     for pause in PauseFile(project).in_force().values():
         detail = f"{what(pause)} is paused: {why(pause)}"
         yield warn("program", detail, f"mend it, then `parallel-loop resume {pause.last.program}`")
+    for account in AccountFile(project).look().accounts:
+        if account.standing == "refused" and not account.asked:
+            remedy = f"log in, then `parallel-loop resume {account.name}`"
+            yield warn("account", f"{account.name} is refused: {account.why}", remedy)
 
 
 def check_programs(project: Project) -> Iterator[Finding]:
     """Look whether what runs the items can be started: a fault where it is used, else a warning."""
     config = project.config
-    used = {config.program, *(role.program for role in config.roles.values() if role.program)}
+    named = {config.program, config.fallback}.union(*((one.program, one.fallback) for one in config.roles.values()))
+    used = {name for name in named if name}
+    sound = []
     for name in dict.fromkeys((*sorted(used), *config.programs)):
         problem = _problem_of(name, project)
         if problem is None:
-            yield ok("program", name)
+            sound.append(name)
         elif name in used:
             yield problem
         else:
             yield warn("program", problem.detail, problem.remedy or "correct it before an item names it")
+    found = {one.name: one for one in find_programs(used & set(sound), config, project.root, project.environ)}
+    yield from (_judged(name, found.get(name)) for name in sound)
+    yield from (_without_price(name, config) for name in sound if name in used and _has_vain_budget(name, config))
+
+
+def _judged(name: str, found: Found | None) -> Finding:
+    """Tell of a program that is there; with `found` also whether its version is one that was tried."""
+    if found is None:
+        return ok("program", name)
+    detail = f"{name} {found.version}" if found.version else name
+    if found.state == "untried":
+        remedy = f"try it with one item; then `programs: {{{name}: {{tried: ['{found.version}']}}}}` says that it works"
+        return warn("program", f"{detail}: {found.remark}", remedy)
+    if found.state in {"only-read", "unknown"}:
+        return warn("program", f"{detail}: {found.remark}", "try it with one item before a long run")
+    return ok("program", detail)
+
+
+def _has_vain_budget(name: str, config: Config) -> bool:
+    """Whether what the program may cost is limited, and nobody will know what it costs."""
+    if name == SHELL or tells_dollars(name, config):
+        return False
+    adapter = config.adapter(name)
+    own = adapter.budget is not None and not (adapter.options and adapter.options.budget)
+    return own or config.budget != Budget()
+
+
+def _without_price(name: str, config: Config) -> Finding:
+    detail = f"{name} does not say what it costs, so no budget has an effect on it; `usage` shows its tokens"
+    return warn("budget", detail, f"limit its time (`limits: {{time: 30m}}` in {config.source}), or its account")
 
 
 def _problem_of(name: str, project: Project) -> Finding | None:
@@ -100,15 +137,12 @@ def _problem_of(name: str, project: Project) -> Finding | None:
         project.config.check_program(name)
     except ConfigError as error:
         return failed_with("program", error)
-    start = "/bin/sh" if name == SHELL else (project.config.programs[name].argv or ("",))[0]
-    if "{" in start:
+    if name == SHELL:
         return None
-    if "/" in start:
-        found = Path(project.root, start).exists()
-    else:
-        found = shutil.which(start, path=project.environ.get("PATH")) is not None
-    if found:
+    program = project.config.adapter(name)
+    if path_of(program, project.root, project.environ) is not None:
         return None
+    start = (program.argv or ("",))[0]
     where = "does not exist" if "/" in start else "is not on PATH"
     remedy = f"install it, or correct `programs: {name}: argv:` in {project.config.source}"
     return fail("program", f"{name}: {start} {where}", remedy)

@@ -1,12 +1,15 @@
-"""What a person decides about one item: `retry`, `cancel`, `answer`, `approve`, `reject`."""
+"""What a person decides about one item: `retry`, `cancel`, `answer`, `interrupt`, `approve`, `reject`."""
 
 from __future__ import annotations
 
 import click
 
 from ...harness.configuration.schema import Invalid
-from ...queue import requests
-from ..errors import WrongUsage
+from ...harness.project import Project
+from ...harness.state import AgentDirectory, living_worker
+from ...queue import atomic, requests
+from ...queue.ids import check_id
+from ..errors import NotThere, WrongUsage
 from .caller import Caller, find_entry
 from .fields import check_text
 
@@ -61,6 +64,40 @@ def answer(caller: Caller, item_id: str, text: tuple[str, ...]) -> None:
     find_entry(project, item_id)
     requests.answer(project.queue, item_id, joined(text, "TEXT"))
     click.echo(f"{item_id} goes on with that answer")
+
+
+@click.command(short_help="Interrupt what an agent does, and tell it something")
+@click.argument("name", metavar="ID|agent-N")
+@click.argument("text", nargs=-1)
+@click.pass_obj
+def interrupt(caller: Caller, name: str, text: tuple[str, ...]) -> None:
+    """Stop the program that works on an item, or that an agent runs, and let it go on with TEXT.
+
+    It costs no attempt. A program that can goes on in the same session, else the next attempt is told. A script may as
+    well write TEXT into the file `interrupt` in the agent's folder below `.parallel-loop/agents`.
+
+    \b
+    Example:
+      parallel-loop interrupt fix-login 'The database is SQLite, not MySQL'
+    """
+    project = caller.project()
+    agent = _at_work(project, name)
+    said = joined(text, "TEXT") if text else ""
+    atomic.replace_file(agent.interrupt, f"{said}\n".encode(errors="surrogateescape"))
+    click.echo(f"{agent.name} is interrupted" + (" and told that" if text else "") + "; what it works on goes on")
+
+
+def _at_work(project: Project, name: str) -> AgentDirectory:
+    """Return the agent of that name, or the one that works on the item of that name. Raises NotThere."""
+    if project.queue.entry(check_id(name)) is None and name in project.state.agent_names():
+        beat = living_worker(project.state.agent(name))
+        if beat is None or beat.item is None:
+            raise NotThere(f"{name} works on nothing now; nothing was interrupted")
+        return project.state.agent(name)
+    last = find_entry(project, name).last
+    if last is None or last.kind != "claimed" or last.agent is None:
+        raise NotThere(f"nobody works on {name} now; nothing was interrupted")
+    return project.state.agent(last.agent)
 
 
 @click.command(short_help="Let an item that waits for review land")

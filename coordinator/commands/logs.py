@@ -5,49 +5,53 @@ from __future__ import annotations
 import functools
 import os
 import re
-import stat
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
 from ...harness.project import Project
 from ...harness.state import read_session
 from ...queue.ids import check_id
-from ...queue.records import Entry
+from ...queue.records import Entry, Usage
 from ...queue.requests import NoSuchItem
 from ..errors import NotThere
 from .caller import Caller
 from .harmless import Harmless
+from .readable import raw_pieces, readable_pieces
 
 _AGENT_NAME = re.compile(r"agent-[0-9]+")
-_LOOK_SECONDS = 0.2
-_PIECE_BYTES = 65536
 
 
 @dataclass(frozen=True)
 class Source:
-    """Something that was or is being printed: what to call it, where it is kept, and whether more can come."""
+    """Something that was or is being printed: what to call it, where it is kept, and whether more can come.
+
+    Of an attempt, `events` are what its program told, and `usage` is by its record.
+    """
 
     what: str
     log: Path
     has_ended: Callable[[], bool]
+    events: Path | None = None
+    usage: Callable[[], Usage | None] = lambda: None
 
 
 @click.command(short_help="Print what the program printed, of an item or an agent")
 @click.argument("name", metavar="ID|agent-N")
 @click.option("--attempt", "number", metavar="K", type=click.IntRange(min=1), help="Its K-th attempt, not the latest.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the attempt has ended.")
+@click.option("--raw", is_flag=True, help="The bytes that it printed, whatever they are.")
 @click.option("--worker", is_flag=True, help="Of an agent: what its worker itself said, such as why it died.")
 @click.pass_obj
-def logs(caller: Caller, name: str, number: int | None, follow: bool, worker: bool) -> None:
+def logs(caller: Caller, name: str, number: int | None, follow: bool, raw: bool, worker: bool) -> None:
     """Print what the program printed in the latest attempt at an item, or in the latest attempt of an agent.
 
-    The bytes are printed as they are; on a terminal, colours pass and other control characters are made visible.
+    Of an agent program that tells what it does in JSON: what it said, the tools that it used and how they ended, what
+    it had to wait for, what it used; with --raw the JSON itself. All else is printed as it is. On a terminal, colours
+    pass and other control characters are made visible.
 
     \b
     Example:
@@ -57,10 +61,18 @@ def logs(caller: Caller, name: str, number: int | None, follow: bool, worker: bo
     project = caller.project(only_read=True)
     source = _worker_source(project, name) if worker else _find(project, name, number)
     write, end = _writer(caller)
-    for piece in _pieces(source.log, lambda: not follow or source.has_ended()):
+
+    def has_ended() -> bool:
+        return not follow or source.has_ended()
+
+    if raw or source.events is None:
+        pieces = raw_pieces(source.log, has_ended)
+    else:
+        pieces = readable_pieces(source.log, source.events, has_ended, source.usage)
+    for piece in pieces:
         write(piece)
     end()
-    if not source.log.exists():
+    if not source.log.exists():  # the events are not without it
         raise NotThere(f"{source.what} has printed nothing: there is no {source.log}")
 
 
@@ -89,9 +101,15 @@ def _attempt(project: Project, entry: Entry, number: int | None) -> Source:
     if number > len(claims):
         raise NotThere(f"{item_id} has no attempt {number}; it has {len(claims)}, see `parallel-loop show {item_id}`")
     claim = claims[number - 1]
-    log = project.state.agent(entry.records[claim - 1].agent or "").attempt_log(item_id, number)
+    agent = project.state.agent(entry.records[claim - 1].agent or "")
     ended = functools.partial(project.queue.chain.has_record, item_id, claim + 1)
-    return Source(f"attempt {number} at {item_id}", log, ended)
+
+    def usage() -> Usage | None:
+        now = project.queue.entry(item_id)
+        return now.records[claim].usage if now is not None and len(now.records) > claim else None
+
+    what, log, events = f"attempt {number} at {item_id}", agent.attempt_log(item_id, number), agent.events_file
+    return Source(what, log, ended, events(item_id, number), usage)
 
 
 def _worker_source(project: Project, name: str) -> Source:
@@ -105,36 +123,6 @@ def _no_agent(project: Project, name: str) -> NotThere:
     names = project.state.agent_names()
     known = f"those that there are: {', '.join(names)}" if names else "none has worked here yet"
     return NotThere(f"there is no agent {name!r}; {known}")
-
-
-def _pieces(path: Path, ended: Callable[[], bool]) -> Iterator[bytes]:
-    """Yield the file's content until it was read after `ended` said yes; nothing when it never comes to be."""
-    file: BinaryIO | None = None
-    try:
-        while True:
-            last = ended()  # asked before reading: what is written in between is not missed
-            file = file or _open(path)
-            while file is not None and (piece := file.read(_PIECE_BYTES)):
-                yield piece
-            if last:
-                return
-            time.sleep(_LOOK_SECONDS)
-    finally:
-        if file is not None:
-            file.close()
-
-
-def _open(path: Path) -> BinaryIO | None:
-    """Open a log; None when there is none. A program may have put a pipe there, which must not hold us up."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    file = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise NotThere(f"{path} is not a regular file any more; something replaced it")
-    return file
 
 
 def _writer(caller: Caller) -> tuple[Callable[[bytes], None], Callable[[], None]]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import click
 
+from ...harness.accounts.account import Resumed as AccountResumed
+from ...harness.accounts.account_file import AccountFile, account_of
 from ...harness.configuration.settings import MAX_AGENTS
 from ...harness.configuration.wording import shown
 from ...harness.identity import Identity, is_alive
@@ -79,15 +81,16 @@ def pause(caller: Caller) -> None:
     click.echo(f"the coordinator (pid {holder.pid}) takes no more items; `parallel-loop resume` goes on")
 
 
-@click.command(short_help="Take items again after `pause`, or those of a paused program")
-@click.argument("program", metavar="[PROGRAM]", required=False)
+@click.command(short_help="Take items again after `pause`, or those of a paused program or account")
+@click.argument("name", metavar="[NAME]", required=False)
 @click.pass_obj
-def resume(caller: Caller, program: str | None) -> None:
+def resume(caller: Caller, name: str | None) -> None:
     """Take items again after `pause`.
 
-    With PROGRAM, try one of its items now: a program whose attempts failed alike within seconds is paused by itself,
-    and `parallel-loop status` says why. A success ends the pause; failing alike again costs no attempt and prolongs it.
-    That needs no running coordinator.
+    With the NAME of a program or account, try one of its items now. A program whose attempts failed alike within
+    seconds is paused by itself, an account that was refused or is at its limit is parked, and `parallel-loop status`
+    says why. A success lets the others go on; what goes wrong in the same way again costs no attempt. That needs no
+    running coordinator.
 
     \b
     Example:
@@ -95,21 +98,28 @@ def resume(caller: Caller, program: str | None) -> None:
       parallel-loop resume claude
     """
     project = caller.project()
-    if program is not None:
-        _resume_program(project, program)
+    if name is not None:
+        _resume(project, name)
         return
     holder = request(project, paused=False)
     click.echo(f"the coordinator (pid {holder.pid}) takes items again")
 
 
-def _resume_program(project: Project, program: str) -> None:
-    file = PauseFile(project)
-    paused = {one.last.program for one in file.look() if one.until is not None}
-    if program not in paused:
-        known = f"paused: {', '.join(sorted(paused))}" if paused else "no program is"
-        raise NotThere(f"the program {shown(program)} is not paused; {known}")
-    file.change(Resumed(program))
-    click.echo(f"one item of {program} is tried now, and when that goes well the others are taken again")
+def _resume(project: Project, name: str) -> None:
+    pauses, accounts = PauseFile(project), AccountFile(project)
+    paused = {one.last.program for one in pauses.look() if one.until is not None}
+    parked = {one.name for one in accounts.look().accounts if one.standing != "open" or one.cap is not None}
+    found = parked & {name, account_of(name, project.config)}
+    if name not in paused and not found:
+        known = [
+            f"{word}: {', '.join(sorted(those))}" for word, those in (("paused", paused), ("parked", parked)) if those
+        ]
+        raise NotThere(f"the program {shown(name)} is not paused; {'; '.join(known) or 'no program is'}")
+    if name in paused:
+        pauses.change(Resumed(name))
+    for account in found:
+        accounts.change(AccountResumed(account))
+    click.echo(f"one item of {name} is tried now, and when that goes well the others are taken again")
 
 
 @click.command(short_help="Want N agents from now on")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..snapshot import Snapshot
 from .frame import Frame, Line, Span, crop
 from .panel_agents import agents
-from .panel_changes import attention, conflict, recent
+from .panel_changes import account, attention, conflict, recent
 from .panels import header, queue
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LEAST_AGENTS = 5  # lines: the heading, the titles and three agents
 _LEAST_RECENT = 4  # lines: the heading and three more
 _CONFLICTS = 5  # lines
+_ACCOUNTS = 3  # lines
 _RECENT_WITHOUT_END = 10  # where the height is not limited
 
 _STYLES = {
@@ -58,7 +59,7 @@ class Dashboard:
         """Return the picture, the most important above."""
         snapshot = self._snapshot
         top = [header(snapshot, self._now, frame)]
-        counts = [frame.rule("Queue"), *queue(snapshot, frame)]
+        counts = [frame.rule("Queue"), *queue(snapshot, frame), *self._accounts(frame)]
         room = None if frame.height is None else frame.height - len(top) - len(counts) - bool(self._hint)
         places = self._agents(frame, room)
         calls = self._calls(frame, _less(room, len(places) + self._least_recent()))
@@ -110,6 +111,14 @@ class Dashboard:
         if len(entries) > len(shown):
             lines.append([Span(f"  and {len(entries) - len(shown)} more: parallel-loop status --json", "dim")])
         return lines
+
+    def _accounts(self, frame: Frame) -> list[Line]:
+        entries = self._snapshot.accounts
+        shown = entries if frame.height is None else entries[:_ACCOUNTS]
+        lines = [account(one, self._now, frame) for one in shown]
+        if len(entries) > len(shown):
+            lines.append([Span(f"  and {len(entries) - len(shown)} more: parallel-loop status", "dim")])
+        return [frame.rule(f"Accounts ({len(entries)})"), *lines] if entries else []
 
     def _recent(self, frame: Frame, room: int | None) -> list[Line]:
         items = self._snapshot.recent[: _RECENT_WITHOUT_END if room is None else max(0, room - 1)]

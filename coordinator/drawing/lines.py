@@ -85,6 +85,15 @@ def _paused(event: Event) -> str:
     return f"paused: {event.get('program')}: {event.get('why')}"
 
 
+def _account(words: str) -> Callable[[Event], str]:
+    def say(event: Event) -> str:
+        until, why = event.get("until"), event.get("why")
+        end = f" until {clock(until)}" if isinstance(until, str) else ""
+        return f"the account {event.get('account')} {words}{end}" + (f": {why}" if why else "")
+
+    return say
+
+
 _WORDS: dict[str, Callable[[Event], str]] = {
     "claimed": _said("claimed"),
     "passed-over": _said("passed over while others are ready"),
@@ -126,6 +135,10 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "resumed": _said("resumed"),
     "program-paused": _paused,
     "program-resumed": _with("no longer paused:", "program"),
+    "account-limited": _account("is at its limit"),
+    "account-backing-off": _account("meets a busy service and waits"),
+    "account-refused": _account("is refused and needs a person"),
+    "account-open": _account("is used again"),
     "finishing": _said("finishing: the work in hand goes on, no more is taken"),
     "stopping": _said("stopping: the programs are ended, their items given back"),
     "reloaded": _said("configuration in force"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..snapshot import Attention, Conflict, RecentItem
+from ..snapshot import AccountStatus, Attention, Conflict, RecentItem
 from . import cells
 from .frame import Column, Frame, Line, Span, grid
-from .moments import clock, short
+from .moments import clock, seconds_since, short
 from .signs import STATES
 
 _WIDE = 120  # from here on there is room for title and reason side by side
@@ -34,6 +34,29 @@ def attention(entry: Attention, frame: Frame) -> list[Line]:
 
 def _marked(lines: Iterable[str]) -> Iterable[tuple[bool, str]]:
     return ((index == 0, line) for index, line in enumerate(lines))
+
+
+_STATES = {
+    "limited": "at its limit",
+    "backing-off": "its service is busy",
+    "refused": "refused",
+    "open": "open",
+}
+
+
+def account(entry: AccountStatus, now: str, frame: Frame) -> Line:
+    """Return one line: how an account stands, and when that changes."""
+    words = f"{frame.clean(entry.name)}: {_STATES[entry.state]}"
+    if entry.until is None:
+        words += ", until `parallel-loop resume`"
+    elif entry.until > now:
+        wait = seconds_since(now, entry.until)
+        words += f" until {clock(entry.until)} (in {short(wait)})"
+    if entry.cap is not None:
+        words += f", {entry.in_use} of at most {entry.cap} at once"
+    if entry.why and entry.state != "open":
+        words += f": {frame.clean(entry.why)}"
+    return [Span("  "), Span(cells.cut(words, frame.width - 2, ascii_only=frame.ascii_only))]
 
 
 def conflict(entry: Conflict, frame: Frame) -> Line:

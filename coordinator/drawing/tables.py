@@ -16,6 +16,7 @@ from . import cells
 from .dashboard import Dashboard
 from .frame import Column, Frame, Line, Span, text_grid, to_text
 from .moments import date_and_clock, short
+from .narration import used_text
 from .views import HistoryEvent, ItemDetails, ItemRow
 
 _PROMPT_LINES = 20
@@ -137,6 +138,9 @@ def _facts(event: HistoryEvent) -> list[tuple[str, str | None]]:
         ("branch", event.branch),
         ("commit", event.commit),
         ("log", event.log),
+        ("program", event.program if event.session or event.usage else None),
+        ("session", event.session),
+        ("used", used_text(event.usage) if event.usage else None),
     ]
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ...queue.records import ENDED, Entry, Record, State
+from ...queue.records import ENDED, Entry, Record, State, Usage
 
 
 class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +47,9 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
     commit: str | None
     log: str | None
     not_before: str | None
+    program: str | None = None
+    session: str | None = None  # the program's own name for it
+    usage: Usage | None = None  # of the attempt, beside the record that ended it
 
 
 class ItemDetails(ItemRow, frozen=True, kw_only=True):
@@ -145,6 +148,9 @@ def _history(records: Sequence[Record], in_hand: InHand | None) -> list[HistoryE
                 commit=record.commit,
                 log=log,
                 not_before=record.not_before,
+                program=record.program,
+                session=record.session,
+                usage=record.usage if index and records[index - 1].kind == "claimed" else None,
             )
         )
     return history

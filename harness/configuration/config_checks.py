@@ -7,8 +7,10 @@ import re
 from pathlib import Path, PurePosixPath
 
 from .documents import Keys
+from .presets import PRESETS
+from .prompt_template import TemplateError, read_template
 from .schema import Invalid
-from .settings import PLACEHOLDER, PLACEHOLDERS, PROGRAM_PRESETS, SHELL, Config, Program
+from .settings import PLACEHOLDER, PLACEHOLDERS, SHELL, Config, Options, Program, completed
 from .wording import nearest, shown
 
 # What git refuses in a branch name, and what an option or a full reference would look like.
@@ -28,12 +30,22 @@ def check(config: Config, root: Path) -> None:
         )
         raise Invalid(("remote",), problem)
     _check_worktrees(config.worktrees, root)
-    for key, paths in (("copy", config.setup.copy), ("link", config.setup.link)):
-        for index, path in enumerate(paths):
-            if path.startswith(("/", "~")) or ".." in PurePosixPath(path).parts or os.path.normpath(path) == ".":
-                problem = f"{shown(path)} is not inside the repository; write a path relative to its root"
-                raise Invalid(("setup", key, index), problem)
+    _check_inside(("setup", "copy"), config.setup.copy)
+    _check_inside(("setup", "link"), config.setup.link)
+    _check_inside(("context",), config.context)
     _check_keep(config.setup.keep)
+    if config.prompt is not None:
+        try:
+            read_template(root, config.prompt)
+        except TemplateError as error:
+            raise Invalid(("prompt",), str(error)) from None
+
+
+def _check_inside(keys: Keys, paths: tuple[str, ...]) -> None:
+    for index, path in enumerate(paths):
+        if path.startswith(("/", "~")) or ".." in PurePosixPath(path).parts or os.path.normpath(path) == ".":
+            problem = f"{shown(path)} is not inside the repository; write a path relative to its root"
+            raise Invalid((*keys, index), problem)
 
 
 def _check_keep(patterns: tuple[str, ...]) -> None:
@@ -54,36 +66,64 @@ def _check_programs(config: Config) -> None:
         _check_program(name, program, ("programs", name))
     named: list[tuple[Keys, str | None]] = [(("program",), config.program)]
     named += [(("roles", role, "program"), config.roles[role].program) for role in config.roles]
+    named += [(("fallback",), config.fallback)]
+    named += [(("roles", role, "fallback"), config.roles[role].fallback) for role in config.roles]
     known = config.known_programs()
     for path, used in named:
         if used is not None and used not in known:
             raise Invalid(path, f"unknown program {shown(used)}; {nearest(used, known)}")
+        if used == SHELL and path[-1] == "fallback":
+            raise Invalid(path, "cannot be `shell`, which does nothing with a prompt; name another program")
 
 
-def _check_program(name: str, program: Program, path: Keys) -> None:
+def _check_program(name: str, given: Program, path: Keys) -> None:
     if name == SHELL:
         raise Invalid(path, "is built in and cannot be changed; choose another name")
+    program = completed(name, given)
     if program.argv is None:
-        if name not in PROGRAM_PRESETS:
-            problem = f"needs `argv:`, the command that runs it; without it, {nearest(name, PROGRAM_PRESETS)}"
-            raise Invalid(path, problem)
-        return
-    if not program.argv:
-        raise Invalid((*path, "argv"), "is empty; write the command that runs the program")
-    if program.model is not None or program.args:
-        key = "model" if program.model is not None else "args"
-        raise Invalid((*path, key), "has no effect beside `argv`; write it into `argv`")
-    used = set()
-    for index, argument in enumerate(program.argv):
+        raise Invalid(path, f"needs `argv:`, the command that runs it; without it, {nearest(name, PRESETS)}")
+    for key, argv in (("argv", program.argv), ("resume", program.resume)):
+        if argv is not None:
+            _check_argv(program, argv, (*path, key))
+    _check_options(program, path)
+    if program.session == "chosen" and not _uses(program.argv, "session"):
+        raise Invalid((*path, "session"), 'is `chosen`, and argv has no "{session}", where it goes')
+    if program.resume is not None and (program.session or "none") == "none":
+        raise Invalid((*path, "session"), "must be `chosen` or `told` for `resume` to be of use")
+
+
+def _check_argv(program: Program, argv: tuple[str, ...], path: Keys) -> None:
+    if not argv:
+        raise Invalid(path, "is empty; write the command that runs the program")
+    for index, argument in enumerate(argv):
         for match in PLACEHOLDER.finditer(argument):
             if match[2] and match[2] not in PLACEHOLDERS:
                 problem = f"unknown placeholder {{{match[2]}}}; {nearest(match[2], PLACEHOLDERS)}"
-                raise Invalid((*path, "argv", index), f"{problem} `{{{{{match[2]}}}}}` is the text itself")
-            used.add(match[2])
-    needed = {"argv": "prompt", "file": "prompt_file"}.get(program.prompt)
-    if needed and needed not in used:
+                raise Invalid((*path, index), f"{problem} `{{{{{match[2]}}}}}` is the text itself")
+            if match[2] == "options" and argument != "{options}":
+                raise Invalid((*path, index), '"{options}" stands for several arguments and must be one by itself')
+    needed = {"argv": "prompt", "file": "prompt_file"}.get(program.prompt or "")
+    if needed and not _uses(argv, needed):
         problem = f'`{program.prompt}` needs "{{{needed}}}" in argv, where the prompt goes; add it or write `stdin`'
-        raise Invalid((*path, "prompt"), problem)
+        raise Invalid((*path[:-1], "prompt"), problem)
+
+
+def _check_options(program: Program, path: Keys) -> None:
+    """What is given must get somewhere."""
+    options = program.options or Options()
+    for key in ("model", "turns", "budget"):
+        value, words = getattr(program, key), getattr(options, key)
+        if value is not None and "{options}" not in (program.argv or ()) and key != "budget":
+            raise Invalid((*path, key), 'has no effect beside `argv` without "{options}"; write it into `argv`')
+        if value is not None and not words and key != "budget":
+            problem = f"has no effect: nobody knows how this program is told; say it in `options: {key}:`"
+            raise Invalid((*path, key), problem)
+    if program.args and "{options}" not in (program.argv or ()):
+        raise Invalid((*path, "args"), 'has no effect beside `argv` without "{options}"; write it into `argv`')
+
+
+def _uses(argv: tuple[str, ...], name: str) -> bool:
+    return any(match[2] == name for argument in argv for match in PLACEHOLDER.finditer(argument))
 
 
 def _check_times(config: Config) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct, structs
 
-from .units import parse_duration, parse_percent, parse_size
+from .units import parse_duration, parse_percent, parse_size, parse_times_of_day
 from .wording import nearest, shown
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Struct)
 Reader = Callable[[object, "Keys"], Any]
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -120,6 +121,16 @@ def texts(example: str) -> Reader:
     return read
 
 
+def variables(value: object, path: Keys) -> dict[str, str]:
+    """Names and values of environment variables."""
+    found = {}
+    for name, inner in _mapping(value, path).items():
+        if not _VARIABLE.fullmatch(name):
+            raise Invalid((*path, name), f"{shown(name)} is not the name of an environment variable")
+        found[name] = text(inner, (*path, name))
+    return found
+
+
 def choice(*words: str) -> Reader:
     def read(value: object, path: Keys) -> str:
         if isinstance(value, str) and value in words:
@@ -147,6 +158,14 @@ duration_or_zero = _measured(parse_duration, 0.0, "0s")
 size = _measured(parse_size, 1_000_000, "1MB")
 cores = _measured(parse_percent, 0.01, "1%")
 _any_size = _measured(parse_size, 0, "0")
+
+
+def times_of_day(value: object, path: Keys) -> tuple[int, int]:
+    """From when to when, in minutes of the day."""
+    try:
+        return parse_times_of_day(value)
+    except ValueError as error:
+        raise Invalid(path, str(error)) from None
 
 
 def size_or_zero(value: object, path: Keys) -> int:

@@ -5,19 +5,24 @@ Fields carry their units (`timeout_seconds`), the keys in the file do not (`time
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from . import schema as read
+from .presets import PRESETS
 from .wording import nearest, one_line, shown
 
 SHELL = "shell"
-PROGRAM_PRESETS = ("claude", "codex", "gemini", "opencode", "aider", "mini")
 MAX_AGENTS = 128
-PLACEHOLDERS = ("prompt_file", "prompt", "item", "worktree", "branch", "attempt")
+DIALECTS = ("text", "claude", "codex", "gemini", "opencode", "trajectory", "cursor")
+PLACEHOLDERS = (
+    *("prompt_file", "prompt", "item", "worktree", "branch", "attempt"),
+    *("session", "model", "turns", "budget", "result_file", "options"),
+)
 # Only a lower-case word between braces is one, so that `${HOME}`, `{}` and JSON pass through; `{{item}}` is `{item}`.
 PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}|\{([a-z_]+)\}")
 
@@ -46,24 +51,59 @@ class Setup(Struct, frozen=True):
     keep: Annotated[tuple[str, ...], read.texts("[__pycache__]")] = ()
 
 
+class Options(Struct, frozen=True):
+    """What is put in place of "{options}" where the option has a value."""
+
+    model: Annotated[tuple[str, ...], read.texts('[--model, "{model}"]')] = ()
+    turns: Annotated[tuple[str, ...], read.texts('[--max-turns, "{turns}"]')] = ()
+    budget: Annotated[tuple[str, ...], read.texts('[--max-budget-usd, "{budget}"]')] = ()
+
+
 class Program(Struct, frozen=True):
-    """How to start an agent program; without `argv` it is one of PROGRAM_PRESETS."""
+    """How an agent program is driven. A key that is not given is that of the preset of this name, or its default.
+
+    `session`: who names it, we (`chosen`), the program (`told`), or nobody. `resume_in`: whether it goes on from
+    another directory, too. `commits`: whether the program can commit by itself. `prepare`: commands that are run once
+    before it, by one agent after the other. `account`: who pays; programs with the same one meet the same limits.
+    """
 
     argv: Annotated[tuple[str, ...] | None, read.texts('[my-agent, --file, "{prompt_file}"]')] = None
-    prompt: Annotated[Literal["stdin", "argv", "file"], read.choice("stdin", "argv", "file")] = "stdin"
+    resume: Annotated[tuple[str, ...] | None, read.texts('[my-agent, --resume, "{session}"]')] = None
+    prompt: Annotated[Literal["stdin", "argv", "file"] | None, read.choice("stdin", "argv", "file")] = None
+    dialect: Annotated[str | None, read.choice(*DIALECTS)] = None
+    session: Annotated[Literal["chosen", "told", "none"] | None, read.choice("chosen", "told", "none")] = None
+    resume_in: Annotated[Literal["same", "any"] | None, read.choice("same", "any")] = None
     model: Annotated[str | None, read.text] = None
+    turns: Annotated[int | None, read.whole(1, 100_000)] = None
+    budget: Annotated[float | None, read.number(0.01, 1_000_000)] = None
+    options: Annotated[Options | None, read.section(Options)] = None
     args: Annotated[tuple[str, ...], read.texts("[--verbose]")] = ()
+    env: Annotated[dict[str, str] | None, read.variables] = None
+    silent_seconds: Annotated[float | None, read.duration] = field(default=None, name="silent")
+    stop_seconds: Annotated[float | None, read.duration_or_zero] = field(default=None, name="stop")
+    commits: Annotated[bool | None, read.flag] = None
+    prepare: Annotated[tuple[str, ...] | None, read.texts("[my-agent --version]")] = None
+    account: Annotated[str | None, read.text] = None
+    tried: Annotated[tuple[str, ...] | None, read.texts("[1.2.3]")] = None
 
-    def command(self, values: Mapping[str, str]) -> list[str]:
-        """Return `argv` with each placeholder replaced; `values` has one for every name in PLACEHOLDERS.
+    def command(self, values: Mapping[str, str], *, resume: bool = False) -> list[str]:
+        """Return `argv`, or what is to `resume` a session, with each placeholder replaced.
 
-        One pass: a prompt that holds `{item}` stays as it was written.
+        `values` has one for every name in PLACEHOLDERS. One pass: a prompt that holds `{item}` stays as it was written.
         """
 
         def fill(match: re.Match[str]) -> str:
             return f"{{{match[1]}}}" if match[1] else values[match[2]]
 
-        return [PLACEHOLDER.sub(fill, argument) for argument in self.argv or ()]
+        found = list[str]()
+        for argument in (self.resume if resume else self.argv) or ():
+            found += self._given_options() if argument == "{options}" else [argument]
+        return [PLACEHOLDER.sub(fill, argument) for argument in found]
+
+    def _given_options(self) -> list[str]:
+        options = self.options or Options()
+        given = ((self.model, options.model), (self.turns, options.turns), (self.budget, options.budget))
+        return [*(word for value, words in given if value is not None for word in words), *self.args]
 
 
 class Role(Struct, frozen=True):
@@ -76,6 +116,7 @@ class Role(Struct, frozen=True):
     cpu_cores: Annotated[float | None, read.cores] = field(default=None, name="cpu")
     processes: Annotated[int | None, read.whole(1, 1_000_000)] = None
     worktree_bytes: Annotated[int | None, read.size] = field(default=None, name="worktree")
+    fallback: Annotated[str | None, read.text] = None
 
 
 class Retry(Struct, frozen=True):
@@ -113,10 +154,27 @@ class Floors(Struct, frozen=True):
     disk_bytes: Annotated[int, read.size_or_zero] = field(default=500_000_000, name="disk")
 
 
+class Budget(Struct, frozen=True):
+    """What an attempt, an item and a run may cost in US dollars, of programs that say so; None: no matter what."""
+
+    attempt_usd: Annotated[float | None, read.number(0.01, 1_000_000)] = field(default=None, name="attempt")
+    item_usd: Annotated[float | None, read.number(0.01, 1_000_000)] = field(default=None, name="item")
+    run_usd: Annotated[float | None, read.number(0.01, 1_000_000)] = field(default=None, name="run")
+
+
 class Salvage(Struct, frozen=True):
     """For how long saved work is kept; None: for ever."""
 
     keep_seconds: Annotated[float | None, read.duration] = field(default=None, name="keep")
+
+
+class AfterLimit(Struct, frozen=True):
+    """How work goes on after an account's limit: by itself or not, how long after, and in which minutes of the day."""
+
+    auto: Annotated[bool, read.flag] = True
+    slack_seconds: Annotated[float, read.duration_or_zero] = field(default=60.0, name="slack")
+    jitter_seconds: Annotated[float, read.duration_or_zero] = field(default=30.0, name="jitter")
+    window: Annotated[tuple[int, int] | None, read.times_of_day] = None
 
 
 class Config(Struct, frozen=True):
@@ -125,6 +183,7 @@ class Config(Struct, frozen=True):
     parallel_mode: Annotated[bool, read.flag] = True
     agents: Annotated[int, read.whole(1, MAX_AGENTS)] = 3
     program: Annotated[str, read.text] = SHELL
+    fallback: Annotated[str | None, read.text] = None
     target: Annotated[str | None, read.text] = None
     remote: Annotated[str | None, read.text] = None
     land: Annotated[Literal["auto", "review", "never"], read.choice("auto", "review", "never")] = "auto"
@@ -132,12 +191,16 @@ class Config(Struct, frozen=True):
     checks: Annotated[tuple[str, ...], read.texts("[make test]")] = ()
     check_timeout_seconds: Annotated[float, read.duration] = field(default=1800.0, name="check_timeout")
     setup: Annotated[Setup, read.section(Setup)] = Setup()
+    prompt: Annotated[str | None, read.text] = None
+    context: Annotated[tuple[str, ...], read.texts("[AGENTS.md]")] = ()
     programs: Annotated[dict[str, Program], read.named(Program)] = field(default_factory=dict)
     roles: Annotated[dict[str, Role], read.named(Role)] = field(default_factory=dict)
     retry: Annotated[Retry, read.section(Retry)] = Retry()
     limits: Annotated[Limits, read.section(Limits)] = Limits()
     health: Annotated[Health, read.section(Health)] = Health()
+    after_limit: Annotated[AfterLimit, read.section(AfterLimit)] = AfterLimit()
     floors: Annotated[Floors, read.section(Floors)] = Floors()
+    budget: Annotated[Budget, read.section(Budget)] = Budget()
     salvage: Annotated[Salvage, read.section(Salvage)] = Salvage()
     worktrees: Annotated[str, read.text] = ".parallel-loop/worktrees"
     on_coordinator_death: Annotated[Literal["finish", "stop"], read.choice("finish", "stop")] = "finish"
@@ -146,13 +209,31 @@ class Config(Struct, frozen=True):
 
     def known_programs(self) -> list[str]:
         """Return every name that an item, a role or `program` may use."""
-        return list(dict.fromkeys((SHELL, *self.programs, *PROGRAM_PRESETS)))
+        return list(dict.fromkeys((SHELL, *self.programs, *PRESETS)))
+
+    def adapter(self, name: str) -> Program:
+        """Return how the program `name` is driven, which is not the shell: as configured, else as in PRESETS."""
+        return completed(name, self.programs.get(name, Program()))
 
     def check_program(self, name: str) -> None:
-        """Raise ConfigError unless this version can run the program `name`."""
+        """Raise ConfigError when there is no program `name`."""
         known = self.known_programs()
         if name not in known:
             raise ConfigError(self.source, None, "", f"unknown program {shown(name)}; {nearest(name, known)}")
-        if name != SHELL and (name not in self.programs or self.programs[name].argv is None):
-            problem = "not driven yet in this version; give `argv:`, the command that runs it without a terminal"
-            raise ConfigError(self.source, None, f"programs.{name}", problem)
+
+
+def completed(name: str, given: Program) -> Program:
+    """Return `given` with what it leaves out: from the preset of that name, unless it has a command line of its own."""
+    if given.argv is not None:
+        return given
+    preset = _preset(name)
+    keys = (key for key in given.__struct_fields__ if getattr(given, key) not in {None, ()})
+    own = {key: getattr(given, key) for key in keys}
+    if given.env is not None:
+        own["env"] = {**(preset.env or {}), **given.env}
+    return structs.replace(preset, **own)
+
+
+@functools.cache
+def _preset(name: str) -> Program:
+    return read.read_struct(Program, PRESETS.get(name, {}))

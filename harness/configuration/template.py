@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from .documents import DocumentError, read_document
-from .settings import PROGRAM_PRESETS
+from .presets import PRESETS
+from .writing import yaml_list, yaml_text
 
 _MAX_READ_BYTES = 1_000_000
 
@@ -17,8 +16,8 @@ _MAX_READ_BYTES = 1_000_000
 _TEMPLATE = """\
 # parallel-loop: turns a queue of work items into tested commits, with several agents at once.
 # A run hears of changes by itself, but for target, worktrees and parallel_mode: these need another start.
-# Every key is optional. A line that begins with `#` and a key shows the default, or an example where it says so;
-# remove the `#` to use it. Durations: 500ms, 90s, 20m, 1h30m. Sizes: 512MB, 2GB (1000-based), 1GiB (1024-based).
+# Every key is optional. A line that begins with `#` and a key shows the default, or an example; remove the `#`.
+# Durations: 500ms, 90s, 20m, 1h30m. Sizes: 512MB, 2GB (1000-based), 1GiB (1024-based).
 
 # Your branch that landed work reaches, by fast-forward and only when nothing of yours is in the way.
 target: {target}
@@ -41,38 +40,39 @@ target: {target}
 # Where the agents' checkouts are, relative to this file.
 #worktrees: .parallel-loop/worktrees
 
-# What a fresh worktree needs: paths to copy or link from here, then commands. `keep` names what survives there from
-# one item to the next: caches. An item can put into them what the next one runs, and the checks, too. Example:
+# What a fresh worktree needs: paths to copy or link from here, then commands. `keep` names caches that survive there;
+# an item can put into them what the next one runs, and the checks, too. Example:
 #setup: {{copy: [.env], link: [node_modules], run: [npm ci], keep: [.mypy_cache]}}
 
-# What runs an item that names no program: shell, or a name from `programs`.
+# What runs an item that names no program: shell, or a name from `programs`; and while its account is parked.
 #program: shell
+#fallback: codex
 # {found}
-# The item's prompt reaches a program on standard input (stdin), in an argument (argv) or as a file (file). In argv,
-# "{{prompt}}", "{{prompt_file}}", "{{item}}", "{{worktree}}", "{{branch}}" and "{{attempt}}" are filled in. Example:
-#programs: {{mine: {{argv: [my-agent, --file, "{{prompt_file}}"], prompt: file}}}}
-
-# Kinds of work, with their own limit on work in progress, program and limits. Example:
-#roles: {{builder: {{wip: 3, program: shell, timeout: 1h, memory: 2GB, cpu: 50%}}}}
-
+# `parallel-loop programs` says how those are driven, and every key of that can be said otherwise here. To one of your
+# own, the item's prompt comes on standard input (stdin), in an argument (argv) or as a file; "{{prompt}}",
+# "{{prompt_file}}", "{{item}}", "{{worktree}}", "{{branch}}" and "{{attempt}}" are filled in. Example:
+#programs: {{claude: {{model: sonnet}}, mine: {{argv: [my-agent, --file, "{{prompt_file}}"], prompt: file}}}}
+# Files of the repository that agent programs get with an item, and a template of yours for all that they get. Examples:
+#context: [AGENTS.md]
+#prompt: prompt.txt
+# Kinds of work, with their own limit on work in progress, program, fallback and limits. Example:
+#roles: {{builder: {{wip: 3, program: claude, fallback: codex, timeout: 1h, memory: 2GB, cpu: 50%}}}}
 # Attempts in all, and the wait before the next one: `first`, then `factor` times as long each time, at most `max`.
 #retry: {{attempts: 3, first: 10s, factor: 2, max: 5m}}
-
 # What one attempt may use, with all that it starts; 100% of `cpu` is one core, without it there is no ceiling.
 #limits: {{time: 1h, memory: 4GB, cpu: 100%, processes: 500, worktree: 20GB}}
-
+# After an account's limit: by itself, so long after the reset and up to `jitter` longer, in these hours of your day.
+#after_limit: {{auto: true, slack: 60s, jitter: 30s, window: "22:00-07:00"}}
 # What must be free before another attempt starts; until then the agents are held. 0: no matter how much.
 #floors: {{memory: 256MB, disk: 500MB}}
-
+# What an attempt, an item and a run may cost in US dollars, of programs that tell what they cost. Example:
+#budget: {{attempt: 2, item: 5, run: 50}}
 # For how long saved work (`parallel-loop salvage`) is kept; without this, for ever. Example:
 #salvage: {{keep: 90d}}
-
 # A worker says every `heartbeat` that it lives, is replaced when it was `silent` for so long, and its place is given up
-# after so many deaths in a row; ten minutes without one, or an item brought to its end, and the count begins again. A
-# program is stopped when for `no_progress` it neither prints nor computes nor writes.
+# after so many deaths in a row. A program is stopped when for `no_progress` it neither prints nor computes nor writes.
 #health: {{heartbeat: 5s, silent: 120s, no_progress: 20m, restarts: 5}}
-# What workers do when the coordinator is killed. finish: the item in hand, then they end; stop: within a second, and
-# the item is given back at no cost of an attempt.
+# What workers do when the coordinator is killed. finish: the item in hand, then end; stop: give it back, and end.
 #on_coordinator_death: finish
 """
 
@@ -83,13 +83,13 @@ def template(target: str, checks: Sequence[str], found: Sequence[str], suggested
     `found` are the agent programs on this machine. `suggested` checks stand commented out where there are no `checks`.
     """
     programs = f"On PATH when this was written: {', '.join(found)}." if found else "No agent program was found on PATH."
-    shown = f"checks: {_list(checks)}" if checks else f"#checks: {_list(suggested or ['make test'])}"
-    return _TEMPLATE.format(target=_text(target), checks=shown, found=programs)
+    shown = f"checks: {yaml_list(checks)}" if checks else f"#checks: {yaml_list(suggested or ['make test'])}"
+    return _TEMPLATE.format(target=yaml_text(target), checks=shown, found=programs)
 
 
 def found_programs() -> list[str]:
     """Return the agent programs on PATH that parallel-loop knows by name."""
-    return [name for name in PROGRAM_PRESETS if shutil.which(name)]
+    return [name for name in PRESETS if shutil.which(name)]
 
 
 def guess_checks(root: Path) -> list[str]:
@@ -140,14 +140,3 @@ def _read(path: Path) -> str:
             return file.read(_MAX_READ_BYTES)
     except OSError:
         return ""
-
-
-def _list(texts: Sequence[str]) -> str:
-    return "[" + ", ".join(_text(text) for text in texts) + "]"
-
-
-def _text(text: str) -> str:
-    """Return `text` as YAML: bare where nothing in it could mean something else, otherwise as JSON writes it."""
-    bare = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*", text)
-    reserved = text.lower() in {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
-    return text if bare and not reserved else json.dumps(text, ensure_ascii=False)

@@ -24,6 +24,7 @@ _BYTES = {"b": 1}
 _BYTES |= {f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", start=1)}
 _BYTES |= {f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", start=1)}
 _SIZE = re.compile(rf"({_NUMBER})\s*([a-z]+)")
+_TIMES_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])\s*-\s*([01]?[0-9]|2[0-3]):([0-5][0-9])")
 _PERCENT = re.compile(rf"({_NUMBER})\s*%")
 
 
@@ -59,6 +60,17 @@ def parse_percent(value: object) -> float:
     if cores > _MOST_CORES:
         raise ValueError(f"{shown(value)} is more than {_MOST_CORES} cores; write for example 50% or 200%")
     return cores
+
+
+def parse_times_of_day(value: object) -> tuple[int, int]:
+    """Return from which minute of the day until which: `22:00-07:00` is 1320, 420. Raises ValueError."""
+    match = _TIMES_OF_DAY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'{shown(value)} is not from one time of day to another; write for example "22:00-07:00"')
+    begin, end = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
+    if begin == end:
+        raise ValueError(f'{shown(value)} ends when it begins; write for example "22:00-07:00", or leave it out')
+    return begin, end
 
 
 def format_duration(seconds: float) -> str:

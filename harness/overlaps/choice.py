@@ -19,14 +19,14 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import msgspec
 
 from ...queue import atomic
 from ...queue.clock import later
 from ...queue.records import Entry, Item
-from ...queue.taking import Claim, Enough, Taker
-from ..pausing.trials import Trials
+from ...queue.taking import Claim, Enough, PassesOver, Taker
 from ..project import Project
 from ..rereading import Watched
 from .forecast import Forecast
@@ -48,11 +48,18 @@ class Touching(msgspec.Struct, frozen=True, omit_defaults=True):
     passed_over: dict[str, str] = {}
 
 
+class Takes(Protocol):
+    """What knows for other reasons which items are not to be taken now."""
+
+    def take(self, taker: Taker, leaves: PassesOver | None = None) -> Claim | None:
+        """Claim the first item for which neither these reasons nor `leaves` speak against it."""
+
+
 class Choice:
     """One worker's choice."""
 
-    def __init__(self, project: Project, trials: Trials, names: Names) -> None:
-        self._project, self._trials, self._names = project, trials, names
+    def __init__(self, project: Project, takes: Takes, names: Names) -> None:
+        self._project, self._takes, self._names = project, takes, names
         self._file = Watched(project.state.touching, Touching)
         self._forecast_file = Watched(project.state.forecast, Forecast)
         self._touching, self._forecast = Touching(), Forecast()
@@ -67,9 +74,9 @@ class Choice:
         """Claim the first item that can be taken and overlaps with nothing in work, else the first that can be."""
         with self._turn():
             self._look()
-            claim = self._trials.take(taker, self._overlaps if self._in_work else None)
+            claim = self._takes.take(taker, self._overlaps if self._in_work else None)
             if claim is None and self._least_urgent is not None:
-                claim = self._trials.take(taker)
+                claim = self._takes.take(taker)
             if claim is not None or self._least_urgent is not None:
                 self._note(claim)
         return claim

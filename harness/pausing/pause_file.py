@@ -1,35 +1,24 @@
-"""What is known of failing programs, in one file that the workers share.
-
-Guarantees: no change is lost to another at the same time (a lock that ends with its process); who reads sees a state
-as it was after some change. Whoever only looks pays one `stat` as long as nothing has changed.
-
-Assumes: losing the file loses nothing but pauses, so one that cannot be read counts as empty.
-"""
+"""What is known of failing programs, in one file that the workers share (see changing.py); losing it loses pauses."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import os
-import time
 import zlib
-from collections.abc import Iterator
 
 import msgspec
 
-from ...queue import atomic
+from ...queue.clock import later
 from ...queue.records import Item
+from ...queue.requests import OVER_BUDGET
+from ..budgets import RunBudget
+from ..changing import Changed
 from ..configuration.config import Config
 from ..configuration.settings import SHELL
 from ..programs import program_of
 from ..project import Project
-from ..rereading import Watched
 from . import pauses
-from .pauses import Event, State, Trouble
+from .pauses import Event, Failure, RunBegun, State, Trouble
 
-_PATIENCE_SECONDS = 2.0  # the lock is held for a millisecond, unless its holder was stopped
-_LOOK_SECONDS = 0.005
+_NO_TRIAL_SECONDS = 1000.0  # from whenever one looks; no more than a real pause lasts, or it would count as due
 
 
 def key_of(item: Item, config: Config) -> str:
@@ -51,7 +40,8 @@ class PauseFile:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._file = Watched(project.state.pauses, tuple[Trouble, ...])
+        self._run_budget = RunBudget(project)
+        self._file = Changed(project.state.pauses, project.state.pauses_lock, tuple[Trouble, ...])
 
     def look(self) -> State:
         """Return what is known, read again only when the file is another one than before."""
@@ -60,39 +50,29 @@ class PauseFile:
     def in_force(self) -> dict[str, Trouble]:
         """Return the pauses by key, without those that began under another configuration."""
         config = self._project.config
-        return {
+        found = {
             one.key: one
             for one in self.look()
             if one.until is not None and configuration_of(one.last.program, config) == one.last.config
         }
+        return found | {name: self._for_want_of_money(name) for name in self._run_budget.barred()}
+
+    def _for_want_of_money(self, program: str) -> Trouble:
+        """Return the pause of a program whose run has cost what it may: until another run, or another configuration."""
+        now, config = self._project.queue.now(), configuration_of(program, self._project.config)
+        last = Failure(
+            key=program, config=config, program=program, outcome=OVER_BUDGET, end="", said=self._run_budget.why,
+            item="", seconds=0.0,
+        )  # fmt: skip
+        return Trouble(last=last, at=now, attempts=0, until=later(now, _NO_TRIAL_SECONDS))
 
     def change(self, event: Event) -> tuple[State, State]:
         """Let `event` happen, tell who waits of it, and return what was known before and after. Raises OSError."""
-        with self._locked():
-            before = self._file.read()
-            after = pauses.after(before, event, self._project.queue.now())
-            if after != before:
-                self._file.write(after)
+        if isinstance(event, RunBegun):
+            self._run_budget.begin()
+        before, after = self._file.change(lambda known: pauses.after(known, event, self._project.queue.now()))
         self._tell(before, after)
         return before, after
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = atomic.open_own(self._project.state.pauses_lock, os.O_RDWR | os.O_CREAT)
-        try:
-            deadline = time.monotonic() + _PATIENCE_SECONDS
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        said = "is held by a process that does not go on; is one of yours stopped?"
-                        raise OSError(errno.ETIMEDOUT, said, str(self._project.state.pauses_lock)) from None
-                    time.sleep(_LOOK_SECONDS)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _tell(self, before: State, after: State) -> None:
         old = {one.key: one for one in before if one.until is not None}
@@ -114,5 +94,7 @@ def what(trouble: Trouble) -> str:
 def why(trouble: Trouble) -> str:
     """Say why it is paused, with the last line of its output."""
     failure = trouble.last
+    if failure.outcome == OVER_BUDGET:
+        return failure.said
     code = "" if failure.exit_code in {None, 0} else f", exit code {failure.exit_code}"
     return f"{trouble.attempts} attempts failed alike within seconds ({failure.outcome}{code}): {failure.said}"

@@ -24,8 +24,15 @@ from .pauses import Event, Failed, Failure, State, Succeeded, TrialBegun, TrialO
 
 _SHOWN_BEGIN, _SHOWN_END = 120, 79  # characters of a long line: what went wrong may stand at its end
 _SAYS_NOTHING = frozenset(
-    {"interrupted", "limited", "over-limit", NO_ROOM}
+    {"interrupted", "limited", "over-limit", "over-budget", NO_ROOM}
 )  # of the program; nor does what costs no attempt
+
+
+Instead = Callable[[str], str | None]
+
+
+def _no_other(_item_id: str) -> str | None:
+    return None
 
 
 class Trials:
@@ -39,11 +46,13 @@ class Trials:
         self._keys_under: Config | None = None
         self._trial: str | None = None
         self._leaves: PassesOver | None = None
+        self._instead: Instead = _no_other
 
-    def take(self, taker: Taker, leaves: PassesOver | None = None) -> Claim | None:
+    def take(self, taker: Taker, leaves: PassesOver | None = None, instead: Instead = _no_other) -> Claim | None:
         """Claim the first item that `taker` can take and whose program is not paused, or due for a trial.
 
-        What `leaves` says yes to is passed over before anything else is asked about it.
+        What `leaves` says yes to is passed over before anything else is asked about it. What program runs an item if
+        not its own, `instead` says.
         """
         self._trial = None
         self._paused = self._file.in_force()
@@ -53,9 +62,9 @@ class Trials:
         if self._keys_under is not self._project.config:
             self._keys.clear()
             self._keys_under = self._project.config
-        self._leaves = leaves
+        self._leaves, self._instead = leaves, instead
         claim = taker.take(self._passes_over)
-        self._end_trial(unless_of=None if claim is None else self._key(claim.item))
+        self._end_trial(unless_of=None if claim is None else instead(claim.item.id) or self._key(claim.item))
         return claim
 
     @property
@@ -68,7 +77,7 @@ class Trials:
     def _passes_over(self, item_id: str, read: Callable[[], Item | None]) -> bool:
         if self._leaves is not None and self._leaves(item_id, read):
             return True
-        key = self._keys.get(item_id)
+        key = self._instead(item_id) or self._keys.get(item_id)
         if key is None:
             item = read()
             if item is None:

@@ -1,0 +1,102 @@
+"""An agent program that plays what its prompt says, and tells of it as Claude Code does: `actor.py --session-id ID`.
+
+The prompt has `<<<SCRIPT [step, …] SCRIPT>>>`. What is left of the script is kept under ACTOR_HOME by session, so that
+`actor.py --resume ID` goes on where it stopped; the prompts that a session got are kept there, too.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+
+def tell(**event):
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def result(ok, text="", **more):
+    tell(**more, type="result", subtype="success", is_error=not ok, result=text, session_id=SESSION, num_turns=1)
+    raise SystemExit(0 if ok else 1)
+
+
+def assistant(*blocks):
+    message = {"id": f"m{time.monotonic_ns()}", "model": "actor-1", "content": list(blocks)}
+    tell(type="assistant", message=message, session_id=SESSION)
+
+
+def call(command, name="Bash"):
+    number = f"t{time.monotonic_ns()}"
+    assistant({"type": "tool_use", "id": number, "name": name, "input": {"command": command}})
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    block = {"type": "tool_result", "tool_use_id": number, "content": done.stdout, "is_error": done.returncode != 0}
+    tell(type="user", message={"role": "user", "content": [block]}, session_id=SESSION)
+
+
+def limit(step):
+    resets_at = int(time.time()) + step["reset_in"]
+    info = {"status": "rejected", "resetsAt": resets_at, "rateLimitType": "five_hour"}
+    tell(type="rate_limit_event", rate_limit_info=info, session_id=SESSION)
+    result(False, "You've hit your 5-hour limit", api_error_status=429)
+
+
+def fail(step):
+    if step["fail"] == "usage":
+        limit(step)
+    result(False, f"API Error: {step['fail']}", api_error_status=step["status"])
+
+
+def announce(step):
+    retry = {"attempt": 1, "max_retries": 10, "retry_delay_ms": 1000 * step["announce"], "error_status": 429}
+    tell(type="system", subtype="api_retry", error="rate_limit", **retry)
+
+
+def deny(step):
+    wanted = {"command": step.get("wanted", "")}
+    denied.append({"tool_name": step["deny"], "tool_use_id": "t", "tool_input": wanted})
+
+
+PLAYS = {
+    "say": lambda step: assistant({"type": "text", "text": step["say"]}),
+    "run": lambda step: [call(step["run"]) for _ in range(step.get("times", 1))],
+    "fail": fail,
+    "deny": deny,
+    "announce": announce,
+    "hang": lambda step: time.sleep(step["hang"]),
+    "exit": lambda step: sys.exit(step["exit"]),
+    "cost": lambda step: cost.append(step["cost"]),
+}
+
+
+def play(step):
+    next(play for name, play in PLAYS.items() if name in step)(step)
+
+
+SESSION = sys.argv[-1]
+RESUMED = sys.argv[-2] == "--resume"
+home = os.environ["ACTOR_HOME"]
+kept = os.path.join(home, f"{SESSION}.json")
+prompt = sys.stdin.read()
+if RESUMED:
+    if not os.path.exists(kept):
+        tell(type="result", subtype="error_during_execution", is_error=True, errors=["No conversation found"])
+        raise SystemExit(1)
+    with open(kept) as file:
+        state = json.load(file)
+else:
+    script = prompt.partition("<<<SCRIPT")[2].partition("SCRIPT>>>")[0]
+    state = {"script": json.loads(script or "[]"), "prompts": []}
+state["prompts"].append(prompt)
+cost, denied = [], []
+tell(type="system", subtype="init", session_id=SESSION, model="actor-1", tools=["Bash"], cwd=os.getcwd())
+while True:
+    steps = state["script"]
+    state["script"] = steps[1:]
+    with open(kept, "w") as file:
+        json.dump(state, file)
+    if not steps:
+        break
+    play(steps[0])
+usage = {"input_tokens": 100, "cache_read_input_tokens": 50, "output_tokens": 10}
+result(True, "done", total_cost_usd=sum(cost), usage=usage, permission_denials=denied)

@@ -1,0 +1,187 @@
+"""Attempts by a program that tells what it does: a real process that plays a script as Claude Code does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallel_loop.harness import outcome
+from parallel_loop.harness.resuming import session_in
+from parallel_loop.queue.healing import heal
+from parallel_loop.queue.records import Record
+from support.cli import call
+from support.harness import Workshop, end_worker, make_workshop, program, spare_others
+from support.repository import git
+from support.waiting import eventually
+
+ACTOR = json.dumps([*program("actor"), "{options}", "--session-id", "{session}"])
+AGAIN = json.dumps([*program("actor"), "{options}", "--resume", "{session}"])
+CONFIG = f"""
+program: actor
+retry: {{attempts: 3, first: 0s}}
+health: {{no_progress: 60s}}
+after_limit: {{slack: 0s, jitter: 0s}}
+programs:
+  actor: {{argv: {ACTOR}, resume: {AGAIN}, session: chosen, resume_in: same, dialect: claude, silent: 1s, stop: 0s}}
+"""
+WRITE = {"run": "echo one >> notes; git add notes; git commit -qm notes"}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    (tmp_path / "actor").mkdir()
+    monkeypatch.setenv("ACTOR_HOME", str(tmp_path / "actor"))
+    spare_others(monkeypatch)
+    monkeypatch.setattr(outcome, "_BREATH_SECONDS", 0.01)
+    return make_workshop(tmp_path / "repo", CONFIG)
+
+
+def play(shop: Workshop, item_id: str, *steps: dict[str, Any], attempts: int = 1) -> Record:
+    return shop.work(item_id, prompt=f"Do it.\n<<<SCRIPT {json.dumps(steps)} SCRIPT>>>", attempts=attempts)
+
+
+def go_on(shop: Workshop, item_id: str, agent: str = "agent-1") -> Record:
+    """Make another attempt, when it is due."""
+    worker = shop.worker(agent)
+    try:
+        while not worker.work_once():
+            time.sleep(0.05)
+    finally:
+        worker.close()
+    return shop.last(item_id)
+
+
+def prompts(session: str | None) -> list[str]:
+    state = json.loads(Path(os.environ["ACTOR_HOME"], f"{session}.json").read_text())
+    return list(state["prompts"])
+
+
+def test_what_it_told_is_on_record(shop: Workshop) -> None:
+    done = play(shop, "one", {"say": "I begin."}, WRITE, {"cost": 0.25})
+    assert (done.kind, done.outcome, done.program) == ("landing", "done", "actor")
+    assert done.usage is not None
+    assert (done.usage.input, done.usage.cached, done.usage.output, done.usage.usd) == (100, 50, 10, 0.25)
+    events = shop.project.state.agent("agent-1").events_file("one", 1)
+    assert done.session is not None
+    assert session_in(events) == done.session
+    assert [json.loads(line)["event"] for line in events.read_text().splitlines()][-2:] == ["result", "over"]
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome", "counted"),
+    [
+        ({"fail": "usage", "reset_in": 3600}, "limited", False),
+        ({"fail": "rate_limit", "status": 429}, "rate-limited", False),
+        ({"fail": "overloaded", "status": 529}, "overloaded", False),
+        ({"fail": "authentication", "status": 401}, "auth-failed", False),
+        ({"fail": "internal", "status": 500}, "server-error", True),
+        ({"announce": 7200}, "rate-limited", False),
+        ({"exit": 0}, "no-result", True),
+        ({"exit": 1}, "no-result", True),
+        ({"run": "echo same", "times": 6}, "looping", True),
+        ({"run": "echo $$; exit 1", "times": 4}, "looping", True),
+    ],
+    ids=str,
+)
+def test_what_it_tells_decides_what_the_attempt_came_to(
+    shop: Workshop, step: dict[str, Any], outcome: str, counted: bool
+) -> None:
+    record = play(shop, "one", WRITE, step, {"hang": 60})
+    assert (record.kind, record.outcome, record.counted) == ("released", outcome, counted), record.why
+    assert record.session is not None
+    assert record.commit is not None, "what it had done is kept"
+
+
+def test_silence_is_not_waited_out(shop: Workshop) -> None:
+    record = play(shop, "one", WRITE, {"hang": 60})
+    assert (record.outcome, record.seconds is not None and record.seconds < 30) == ("stalled", True)
+    assert "(silent)" in (record.why or "")
+
+
+def test_what_it_was_not_allowed_is_asked(shop: Workshop) -> None:
+    record = play(shop, "one", WRITE, {"deny": "Bash", "wanted": "rm -rf build"})
+    assert (record.kind, record.outcome) == ("waiting", "denied")
+    assert "Bash" in (record.why or "")
+
+
+def test_a_session_goes_on_with_its_own_work_and_all_of_it_lands(shop: Workshop) -> None:
+    limited = play(shop, "one", WRITE, {"fail": "usage", "reset_in": 0}, {"run": "cat notes; echo two >> notes"})
+    git(shop.root, "commit", "-q", "--allow-empty", "-m", "meanwhile")
+    done = go_on(shop, "one")
+    assert (done.kind, done.session) == ("landing", limited.session)
+    assert done.commit is not None
+    assert git(shop.root, "show", f"{done.commit}:notes") == "one\ntwo"
+    assert git(shop.root, "log", "--format=%s", f"main..{done.commit}").splitlines() == ["Do one", "notes"]
+    first, again = prompts(done.session)
+    assert first.startswith("Do it.")
+    assert again.startswith("Go on with what you were doing: ")
+    assert "SCRIPT" not in again
+
+
+def test_a_killed_worker_loses_neither_the_session_nor_what_was_not_committed(shop: Workshop) -> None:
+    script = [{"run": "echo x > left"}, {"hang": 60}, {"run": "test -e left && echo y > right"}]
+    shop.add("one", prompt=f"<<<SCRIPT {json.dumps(script)} SCRIPT>>>")
+    worker = shop.start()
+    worktree = shop.project.worktrees / "agent-1"
+    eventually(lambda: (worktree / "left").exists() and session_in(events_of(shop)))
+    worker.kill()
+    worker.communicate()
+    session = session_in(events_of(shop))
+    eventually(lambda: heal(shop.project.queue, shop.project.retry))
+    assert (shop.last("one").outcome, shop.last("one").session) == ("died", None)
+    done = go_on(shop, "one")
+    assert (done.kind, done.session) == ("landing", session)
+    assert git(shop.root, "show", f"{done.commit}:left") == "x"
+    assert git(shop.root, "show", f"{done.commit}:right") == "y"
+
+
+def events_of(shop: Workshop) -> Path:
+    return shop.project.state.agent("agent-1").events_file("one", 1)
+
+
+def test_a_person_interrupts_and_is_heard_in_the_same_session(shop: Workshop) -> None:
+    script = [WRITE, {"announce": 30}, {"hang": 60}, {"say": "I see."}]
+    shop.add("one", prompt=f"<<<SCRIPT {json.dumps(script)} SCRIPT>>>")
+    worker = shop.start()
+    eventually((shop.project.worktrees / "agent-1" / "notes").exists)
+    assert call(shop.root, "interrupt", "one", "Use", "SQLite.").code == 0
+    eventually(lambda: shop.kind("one")() == "landing")
+    end_worker(worker)
+    interrupted, done = (one for one in shop.entry("one").records if one.kind != "claimed")
+    assert (interrupted.outcome, interrupted.counted, interrupted.text) == ("interrupted", False, "Use SQLite.")
+    assert done.session == interrupted.session
+    assert prompts(done.session)[1] == "Go on with what you were doing: a person interrupted it: Use SQLite."
+    assert not shop.project.state.agent("agent-1").interrupt.exists()
+    assert call(shop.root, "interrupt", "one").code == 1
+    assert call(shop.root, "interrupt", "agent-1").code == 1
+
+
+def test_who_goes_round_in_circles_gets_one_more_chance_in_its_session(shop: Workshop) -> None:
+    loop = {"run": "echo same", "times": 6}
+    first = play(shop, "one", loop, {"hang": 60}, loop, {"hang": 60}, WRITE)
+    second = go_on(shop, "one")
+    third = go_on(shop, "one")
+    assert [first.outcome, second.outcome] == ["looping", "looping"]
+    assert first.session == second.session != third.session
+    assert "take another way" in prompts(first.session)[1]
+
+
+def test_a_session_that_is_gone_is_begun_anew(shop: Workshop) -> None:
+    limited = play(shop, "one", WRITE, {"fail": "usage", "reset_in": 0})
+    for file in Path(os.environ["ACTOR_HOME"]).iterdir():
+        file.unlink()
+    lost = go_on(shop, "one")
+    assert (lost.session, lost.kind) == (None, "released")
+    assert go_on(shop, "one").session not in {None, limited.session}
+
+
+def test_another_place_begins_anew_when_the_session_is_bound_to_its_directory(shop: Workshop) -> None:
+    limited = play(shop, "one", WRITE, {"fail": "usage", "reset_in": 0})
+    shop.project.state.agent("agent-1").heartbeat.unlink()  # as of a worker that has ended: nobody waits for it
+    assert go_on(shop, "one", "agent-2").session != limited.session
