@@ -21,7 +21,7 @@ test-real: $(VENV)/installed
 	@if [ -z '$(CLIENTS)' ] && ! command -v npm >/dev/null; then \
 	    echo 'make test-real: SKIPPED, nothing was tested: the agents are installed by npm, and there is no npm here'; \
 	else $(if $(CLIENTS),,$(MAKE) --no-print-directory $(VENV)/clients/installed &&) \
-	    $(LONELY) $(BIN)/python -m pytest -m real_client $(or $(TESTS),tests/test_real_clients.py); fi
+	    $(LONELY) $(BIN)/python -m pytest -m real_client $(or $(TESTS),tests/test_real_clients.py tests/test_real_agents.py); fi
 
 $(VENV)/clients/installed: tests/support/models/clients.py
 	npm install --prefix $(VENV)/clients --no-audit --no-fund --force \
