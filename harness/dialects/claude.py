@@ -9,9 +9,9 @@ Source: the program's schema (Agent SDK, sdk.d.ts) and runs of 2.1.329 and 2.1.1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from .dialect import Dialect, Object
+from .dialect import Dialect, Object, Reader, by_type
 from .events import (
     Alive,
     AnyEvent,
@@ -169,7 +169,7 @@ def _alive(_line: Object, _now: float) -> Iterator[AnyEvent]:
     yield Alive()
 
 
-_TYPES: dict[object, Callable[[Object, float], Iterator[AnyEvent]]] = {
+_TYPES: dict[str, Reader] = {
     "system": _system,
     "assistant": _assistant,
     "user": _user,
@@ -179,9 +179,4 @@ _TYPES: dict[object, Callable[[Object, float], Iterator[AnyEvent]]] = {
 }
 
 
-def _objects(line: Object, now: float) -> Iterator[AnyEvent]:
-    reader = _TYPES.get(line.get("type"))
-    return reader(line, now) if reader is not None else iter(())
-
-
-CLAUDE = Dialect("claude", objects=_objects, words=error_line)
+CLAUDE = Dialect("claude", objects=by_type(_TYPES), words=error_line)

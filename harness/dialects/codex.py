@@ -10,9 +10,9 @@ Source: codex-rs/exec/src/exec_events.rs, and runs of 0.169.0.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from .dialect import Dialect, Object
+from .dialect import Dialect, Object, Reader, by_type
 from .events import (
     AnyEvent,
     Denied,
@@ -101,7 +101,7 @@ def _error(line: Object, now: float) -> Iterator[AnyEvent]:
         yield fault
 
 
-_TYPES: dict[object, Callable[[Object, float], Iterator[AnyEvent]]] = {
+_TYPES: dict[str, Reader] = {
     "thread.started": _thread,
     "item.started": _begun,
     "item.completed": _ended,
@@ -111,9 +111,4 @@ _TYPES: dict[object, Callable[[Object, float], Iterator[AnyEvent]]] = {
 }
 
 
-def _objects(line: Object, now: float) -> Iterator[AnyEvent]:
-    reader = _TYPES.get(line.get("type"))
-    return reader(line, now) if reader is not None else iter(())
-
-
-CODEX = Dialect("codex", objects=_objects, words=error_line)
+CODEX = Dialect("codex", objects=by_type(_TYPES), words=error_line)

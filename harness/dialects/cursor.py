@@ -9,9 +9,9 @@ Source: what others recorded of 2026.08; never run here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from .dialect import Dialect, Object
+from .dialect import Dialect, Object, Reader, by_type
 from .events import AnyEvent, Denied, Result, Said, Session, Step, ToolBegun, ToolEnded, Used, brief, detail
 from .fields import count, record, said, shown, text
 from .lines import error_line
@@ -69,17 +69,12 @@ def _result(line: Object, now: float) -> Iterator[AnyEvent]:
     yield Result(ok=ok, text=brief(words))
 
 
-_TYPES: dict[object, Callable[[Object, float], Iterator[AnyEvent]]] = {
+_TYPES: dict[str, Reader] = {
     "system": _system,
     "assistant": _assistant,
     "tool_call": _tool_call,
     "result": _result,
 }
-
-
-def _objects(line: Object, now: float) -> Iterator[AnyEvent]:
-    reader = _TYPES.get(line.get("type"))
-    return reader(line, now) if reader is not None else iter(())
 
 
 def _words(line: str, now: float) -> Iterator[AnyEvent]:
@@ -90,4 +85,4 @@ def _words(line: str, now: float) -> Iterator[AnyEvent]:
         yield from error_line(line, now)
 
 
-CURSOR = Dialect("cursor", objects=_objects, words=_words)
+CURSOR = Dialect("cursor", objects=by_type(_TYPES), words=_words)

@@ -20,7 +20,18 @@ LONGEST_LINE = 16_000_000
 LONGEST_WORDS = 100_000  # no error message is longer; what is, is data
 
 Object = Mapping[str, Any]
+Reader = Callable[[Object, float], Iterable[AnyEvent]]
 _decode = msgspec.json.Decoder().decode
+
+
+def by_type(readers: Mapping[str, Reader]) -> Reader:
+    """Return the reader of objects that say in `type` which of `readers` is theirs; others are no event."""
+
+    def read(line: Object, now: float) -> Iterable[AnyEvent]:
+        reader = readers.get(line["type"])
+        return () if reader is None else reader(line, now)
+
+    return read
 
 
 @dataclass(frozen=True)
@@ -33,9 +44,9 @@ class Dialect:
     """
 
     name: str
-    objects: Callable[[Object, float], Iterable[AnyEvent]] | None = None
+    objects: Reader | None = None
     words: Callable[[str, float], Iterable[AnyEvent]] | None = None
-    document: Callable[[Object, float], Iterable[AnyEvent]] | None = None
+    document: Reader | None = None
     has_result: bool = True
     exit_kinds: Mapping[int, Kind] = field(default_factory=dict)
 

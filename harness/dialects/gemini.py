@@ -10,9 +10,9 @@ Source: packages/cli and packages/core of 0.61.0, and runs of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from .dialect import Dialect, Object
+from .dialect import Dialect, Object, Reader, by_type
 from .events import (
     AnyEvent,
     Denied,
@@ -97,7 +97,7 @@ def _fault(words: str, name: str, now: float) -> Fault:
     return fault_of(words, now, names=() if by_words else (name,))
 
 
-_TYPES: dict[object, Callable[[Object, float], Iterator[AnyEvent]]] = {
+_TYPES: dict[str, Reader] = {
     "init": _init,
     "message": _message,
     "tool_use": _tool_use,
@@ -105,11 +105,6 @@ _TYPES: dict[object, Callable[[Object, float], Iterator[AnyEvent]]] = {
     "error": _error,
     "result": _result,
 }
-
-
-def _objects(line: Object, now: float) -> Iterator[AnyEvent]:
-    reader = _TYPES.get(line.get("type"))
-    return reader(line, now) if reader is not None else iter(())
 
 
 def _words(line: str, now: float) -> Iterator[AnyEvent]:
@@ -124,4 +119,4 @@ def _words(line: str, now: float) -> Iterator[AnyEvent]:
 
 
 _EXIT_KINDS = {status % 256: kind for status in _STATUSES if (kind := kind_of_status(status)) is not None} | _OWN_CODES
-GEMINI = Dialect("gemini", objects=_objects, words=_words, exit_kinds=_EXIT_KINDS)
+GEMINI = Dialect("gemini", objects=by_type(_TYPES), words=_words, exit_kinds=_EXIT_KINDS)

@@ -10,9 +10,9 @@ Source: packages/opencode of 1.18, and runs of 1.18.33.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from .dialect import Dialect, Object
+from .dialect import Dialect, Object, Reader, by_type
 from .events import AnyEvent, Denied, Fault, Result, Said, Session, Step, ToolBegun, ToolEnded, Used, brief, detail
 from .fields import count, number, record, shown, text, whole
 from .lines import error_line
@@ -84,18 +84,13 @@ def _error(line: Object, now: float) -> Iterator[AnyEvent]:
     yield Result(ok=False, text=brief(f"{words} {code}".strip()))
 
 
-_TYPES: dict[object, Callable[[Object, float], Iterator[AnyEvent]]] = {
+_TYPES: dict[str, Reader] = {
     "step_start": _step_start,
     "text": _text,
     "tool_use": _tool_use,
     "step_finish": _step_finish,
     "error": _error,
 }
-
-
-def _objects(line: Object, now: float) -> Iterator[AnyEvent]:
-    reader = _TYPES.get(line.get("type"))
-    return reader(line, now) if reader is not None else iter(())
 
 
 def _words(line: str, now: float) -> Iterator[AnyEvent]:
@@ -106,4 +101,4 @@ def _words(line: str, now: float) -> Iterator[AnyEvent]:
         yield from error_line(line, now)
 
 
-OPENCODE = Dialect("opencode", objects=_objects, words=_words)
+OPENCODE = Dialect("opencode", objects=by_type(_TYPES), words=_words)
