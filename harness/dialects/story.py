@@ -19,6 +19,7 @@ from .events import (
     AnyEvent,
     Denied,
     Fault,
+    Kind,
     Quota,
     Result,
     Said,
@@ -31,6 +32,10 @@ from .events import (
     Waits,
 )
 
+_IN_GENERAL: dict[Kind, set[Kind]] = {  # how what was said exactly may be said once more
+    "usage": {"rate", "overload", "other"},
+    "network": {"server", "other"},
+}
 _MOST_DENIED = 20
 _MOST_OPEN_TOOLS = 1000
 SAME_CALLS = 6  # with the same result, one after the other: then it will go on like that
@@ -142,9 +147,7 @@ class Story:
         if fault.kind == before.kind:
             resets_at, seconds = before.resets_at or fault.resets_at, before.retry_seconds or fault.retry_seconds
             return structs.replace(before, resets_at=resets_at, retry_seconds=seconds)
-        if before.kind == "usage" and fault.kind in {"rate", "overload"}:
-            return before  # the same refusal, told of in general
-        return before if fault.kind == "other" else fault
+        return before if fault.kind in _IN_GENERAL.get(before.kind, {"other"}) else fault
 
     # --- what it does over and over ----------------------------------------------------------------------
 
