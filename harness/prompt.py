@@ -85,7 +85,7 @@ def _describe(entry: Entry, earlier: Record) -> str:
     lines = [f"An earlier attempt did not land ({earlier.outcome}): {earlier.why}"]
     if where:
         lines.append(f"Its work is {where}.")
-    if earlier.text:
+    if earlier.text and not (earlier.why or "").endswith(earlier.text):  # it is what a person said who interrupted
         lines += [_HEADINGS.get(earlier.outcome or "", "The end of its output:"), earlier.text]
     return "\n".join(lines)
 

@@ -79,6 +79,14 @@ def test_an_interruption_is_told_only_when_it_left_work() -> None:
     assert "check-failed" in prompt(CLAIM, CHECK, CLAIM, interrupted, CLAIM), "the failure before it still matters"
 
 
+def test_what_a_person_said_who_interrupted_is_told_once() -> None:
+    why = "a person interrupted it: It is SQLite."
+    interrupted = record("released", outcome="interrupted", why=why, text="It is SQLite.", counted=False)
+    assert prompt(CLAIM, interrupted, CLAIM) == (
+        f"Fix the login.\n\nAn earlier attempt did not land (interrupted): {why}"
+    )
+
+
 def test_a_person_who_asks_for_a_retry_changes_nothing_about_what_is_known() -> None:
     failed = record("failed", outcome="timed-out", why="it was stopped after 60 s, its time limit")
     assert "(timed-out): it was stopped after 60 s" in prompt(CLAIM, failed, record("retried"), CLAIM)
