@@ -117,8 +117,8 @@ class Worker:
             self._abandon(claim)
             return True
         self._tell_event(record.kind, claim, record)
-        succeeded = record.kind in {"landing", "done"}
-        self._heart.rest(done=int(succeeded), failed=int(record.counted and not succeeded))
+        succeeded = record.kind in {"landing", "done"}  # what waits for a person has done neither
+        self._heart.rest(done=int(succeeded), failed=int(record.counted and record.kind in {"released", "failed"}))
         if record.outcome == NO_ROOM:
             self._room.take_a_breath(lambda: self._orders.finishing)
         else:

@@ -42,6 +42,14 @@ def shop(tmp_path: Path) -> Iterator[Workshop]:
         os.kill(pid, signal.SIGKILL)
 
 
+def test_who_waits_for_a_person_has_not_failed(shop: Workshop) -> None:
+    shop.add("one", 'echo "which?" > "$PARALLEL_LOOP_ASK_FILE"')
+    worker = shop.worker()
+    assert worker.work_once()
+    assert (shop.last("one").kind, shop.beat().done, shop.beat().failed) == ("waiting", 0, 0)
+    worker.close()
+
+
 # --- orders -------------------------------------------------------------------------------------------
 
 
