@@ -39,7 +39,7 @@ def save(project: Project, owner: str, **files: str) -> str:
 
 
 def test_nothing_was_saved(cli: CommandLine) -> None:
-    assert cli("salvage")[:2] == (0, "nothing was saved: nothing had to be\n")
+    assert cli("salvage")[:2] == (0, "nothing saved is kept: nothing had to be saved, or it was pruned\n")
     assert json.loads(cli("salvage", "--json").out) == []
     answer = cli("salvage", "show", "fix")
     assert (answer.code, answer.line) == (1, "nothing was saved under 'fix'; `parallel-loop salvage` lists what was")
@@ -53,6 +53,7 @@ def test_the_list_and_what_is_in_it(cli: CommandLine, project: Project) -> None:
     (shown,) = json.loads(cli("salvage", "show", "fix", "--json").out)
     assert shown["files"] == [{"path": "new", "added": 2, "removed": 0}]
     assert shown["message"] == "left by fix/1"
+    assert shown["why"] == "an attempt left it in its worktree"
     assert "+2 -0        new" in cli("salvage", "show", "fix/1").out
     assert cli("salvage", "show", f"{SALVAGE}/fix/1").code == 0
 
@@ -97,6 +98,7 @@ def test_pruning_says_what_goes_and_needs_an_age(cli: CommandLine, project: Proj
     assert answer.out.endswith(f"{made}\n")
     assert json.loads(cli("salvage", "prune", "--older-than", "0s", "--json").out) == []
     assert git(project.root, "for-each-ref", SALVAGE) == ""
+    assert "or it was pruned" in cli("salvage").out
 
 
 def test_what_lies_unsaved_in_a_worktree_is_listed_and_left_as_it_is(cli: CommandLine, project: Project) -> None:

@@ -77,7 +77,7 @@ def salvage(
     return keep(git, ref, commit) if commit else None
 
 
-def keep(git: Git, ref: str, commit: str, why: str = "salvage") -> Kept:
+def keep(git: Git, ref: str, commit: str, why: str = "an attempt left it in its worktree") -> Kept:
     """Make `ref`, or the first free of `<ref>-2`, `<ref>-3`, … hold `commit`, or one of the same content and parents.
 
     A name that a killed git left locked is not free. The ref's log says when this was, as the commit may be old, and

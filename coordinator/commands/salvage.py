@@ -52,7 +52,7 @@ def salvage(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         write_json(rows)
     elif not rows:
-        click.echo("nothing was saved: nothing had to be")
+        click.echo("nothing saved is kept: nothing had to be saved, or it was pruned")
     for row in () if as_json else rows:
         click.echo(_line(row))
 
