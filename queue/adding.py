@@ -63,12 +63,12 @@ def check(items: Sequence[Item], exists: Callable[[str], bool], ignores_case: Ca
         _check_alone(index, item)
         if item.id in index_of or exists(item.id):
             where = "earlier in this list" if item.id in index_of else "in the queue"
-            raise InvalidItem(index, f"there is already an item {item.id!r} {where}; give another --id")
+            raise InvalidItem(index, f"there is already an item {item.id!r} {where}; give another id")
         index_of[item.id] = index
         namesake = by_folded.setdefault(item.id.lower(), item.id)
         if namesake != item.id and ignores_case():
             problem = f"its id {item.id!r} and {namesake!r} are one name on this file system, which ignores case"
-            raise InvalidItem(index, f"{problem}; give another --id")
+            raise InvalidItem(index, f"{problem}; give another id")
     for index, item in enumerate(items):
         for dependency in item.after:
             if dependency not in index_of and not exists(dependency):

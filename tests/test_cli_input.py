@@ -117,7 +117,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2_and_adds_nothing(
         ("- {prompt: x, program: mime}", "items: line 1: parallel-loop.yaml: unknown program 'mime'; did you mean `mine`? (nothing was added)"),
         ("- {prompt: x, role: tester}", "items: line 1: role: unknown role 'tester'; known here: builder (nothing was added)"),
         ("- {prompt: x, id: a, after: [b]}\n- {prompt: x, id: b, after: [a]}", "items: line 1: the items wait for each other in a circle: a -> b -> a (nothing was added)"),
-        ("- {prompt: x, id: a}\n- {prompt: y, id: a}", "items: line 2: there is already an item 'a' earlier in this list; give another --id (nothing was added)"),
+        ("- {prompt: x, id: a}\n- {prompt: y, id: a}", "items: line 2: there is already an item 'a' earlier in this list; give another id (nothing was added)"),
         ("- &a [*a, *a]", "items:1: uses the anchor `&a`; anchors are not supported, remove it"),
         ("- {prompt: x\n", None),
     ],
@@ -194,7 +194,7 @@ def test_a_duplicate_id_is_refused_and_the_first_item_stays(root: Path, cli: Com
 
     answer = cli("add", "second", "--id", "a")
 
-    assert (answer.code, answer.line) == (2, "there is already an item 'a' in the queue; give another --id")
+    assert (answer.code, answer.line) == (2, "there is already an item 'a' in the queue; give another id")
     assert stored(root, "a").item.prompt == "first"
 
 
