@@ -127,6 +127,16 @@ def test_show_tells_it_of_each_attempt(past: Past, cli: CommandLine) -> None:
     assert text.count("session") == 1
 
 
+def test_where_no_program_tells_what_it_used_no_items_are_listed_for_it(past: Past, cli: CommandLine) -> None:
+    past.add("one")
+    past.attempt(program="shell")
+    text = cli("usage").out
+    assert text.startswith("PROGRAM ")
+    assert "ITEM" not in text
+    assert not text.endswith("\n\n")
+    assert "one " in cli("usage", "--by", "item").out
+
+
 def test_nothing_was_used_where_nothing_was_done(cli: CommandLine) -> None:
     assert cli("usage").out == "no attempt has ended\n"
     assert cli("usage", "--since", "1h").out == "no attempt has ended within 1h\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import click
@@ -86,9 +85,8 @@ def usage(caller: Caller, group: str | None, since: str | None, as_json: bool) -
     if not total.attempts:
         click.echo("no attempt has ended" + (f" within {since}" if since else ""))
         return
-    for name, sums in groups.items():
-        for line in _table(name, sums, total, most=None if group else _MOST_ITEMS):
-            click.echo(line)
+    tables = (_table(name, sums, total, most=None if group else _MOST_ITEMS) for name, sums in groups.items())
+    click.echo("\n\n".join("\n".join(lines) for lines in tables if lines))
 
 
 def _limit(now: str, since: str | None) -> str | None:
@@ -109,19 +107,17 @@ def _sorted(sums: dict[str, Sum]) -> list[tuple[str, Sum]]:
     return sorted(sums.items())
 
 
-def _table(name: str, sums: dict[str, Sum], total: Sum, most: int | None) -> Iterator[str]:
+def _table(name: str, sums: dict[str, Sum], total: Sum, most: int | None) -> list[str]:
+    """Return the lines of one grouping, none where it says nothing."""
     rows = _sorted(sums)
     if name == "item":
         rows = [(key, one) for key, one in rows if one.usage or most is None]
         rows.sort(key=lambda pair: (pair[1].usage.usd or 0.0, pair[1].usage.input + pair[1].usage.output), reverse=True)
-    elif name == "role" and not any(sums):
-        return
+    if not rows or (name == "role" and not any(sums)):
+        return []
     shown = [(key or "(none)", *one.cells()) for key, one in rows[:most]]
-    yield from text_grid(
-        Frame.of_stream(),
-        (Column(name.upper(), least=12), *_NUMBERS),
-        [*shown, *([("in all", *total.cells())] if name in {"program", "item"} else [])],
-    )
+    shown += [("in all", *total.cells())] if name in {"program", "item"} else []
+    lines = list(text_grid(Frame.of_stream(), (Column(name.upper(), least=12), *_NUMBERS), shown))
     if most is not None and len(rows) > most:
-        yield f"and {len(rows) - most} more; `parallel-loop usage --by {name}` shows them"
-    yield ""
+        lines.append(f"and {len(rows) - most} more; `parallel-loop usage --by {name}` shows them")
+    return lines
