@@ -71,6 +71,7 @@ def test_claude_a_limit_has_a_time() -> None:
     finding = find(story, BY_NAME["claude"], 1)
     assert finding is not None
     assert (finding.word, finding.resets_at, story.steps) == ("usage", NOW + 900, 0)
+    assert finding.why.endswith(": the five-hour limit is reached")
     assert word("claude", read("claude", limit(), synthetic("no"), failed), 1) == "rate"
 
 

@@ -119,7 +119,8 @@ def _limit(line: Object, _now: float) -> Iterator[AnyEvent]:
     yield Quota(window=window, used=used, resets_at=resets_at)
     paid_for = info.get("isUsingOverage") is True or str(info.get("overageStatus")).startswith("allowed")
     if info.get("status") == "rejected" and resets_at is not None and not paid_for:
-        yield Fault(kind="usage", text=f"the {window or 'usage'} limit is reached", resets_at=resets_at)
+        which = (window or "usage").replace("_", "-")
+        yield Fault(kind="usage", text=f"the {which} limit is reached", resets_at=resets_at)
 
 
 def _result(line: Object, now: float) -> Iterator[AnyEvent]:
