@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,16 @@ The file docs/long.md:
     assert told(shop) == expected
     attempt(shop)
     assert sent(shop) == expected
+
+
+def test_on_a_terminal_a_prompt_ends_its_line(
+    make: Make, told: Callable[[Workshop], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make("")
+    shop.add("one", prompt="Do it.", program="shell", command="cat")
+    assert told(shop) == "Do it."
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert told(shop) == "Do it.\n"
 
 
 def test_a_retry_an_answer_and_a_session_that_goes_on_are_shown_beforehand(

@@ -38,7 +38,10 @@ def show(caller: Caller, item_id: str, as_json: bool, as_prompt: bool) -> None:
     if as_prompt:
         if as_json:
             raise WrongUsage("--prompt prints the text alone; leave --json away")
-        sys.stdout.buffer.write(_prompt(project, entry))
+        prompt = _prompt(project, entry)
+        sys.stdout.buffer.write(prompt)
+        if sys.stdout.isatty() and not prompt.endswith(b"\n"):  # else the shell's own prompt stands behind it
+            sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
         return
     names = waits_for(entry, project.queue.is_done, lambda name: _read(project, name))
