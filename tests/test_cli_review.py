@@ -114,7 +114,7 @@ def test_the_latest_attempt_with_commits_is_shown_unless_another_is_asked_for(
     nothing = cli("diff", "one", "--attempt", "3")
     assert (nothing.code, nothing.out) == (1, "")
     assert nothing.line == "attempt 3 of one committed nothing (failed: reason 3)"
-    assert cli("diff", "one", "--attempt", "4").line.startswith("one has had 3 attempts; ")
+    assert cli("diff", "one", "--attempt", "4").line == "one has no attempt 4; it has 3, see `parallel-loop show one`"
     assert cli("diff", "one", "--attempt", "0").code == 2
 
 

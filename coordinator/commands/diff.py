@@ -78,7 +78,8 @@ def _find(project: Project, repository: Repository, entry: Entry, number: int | 
     if not attempts:
         raise NotThere(f"{entry.item.id} is {project.queue.state(entry)} and was never begun: there is nothing to show")
     if number is not None and number > len(attempts):
-        raise NotThere(f"{entry.item.id} has had {len(attempts)} attempts; `parallel-loop show {entry.item.id}`")
+        item_id = entry.item.id
+        raise NotThere(f"{item_id} has no attempt {number}; it has {len(attempts)}, see `parallel-loop show {item_id}`")
     asked = attempts[number - 1 : number] if number is not None else list(reversed(attempts))
     for attempt in asked:
         if attempt.with_commit is not None:
