@@ -16,6 +16,7 @@ import msgspec
 
 from ..queue import atomic
 from ..queue.clock import utc_now
+from .drawing.moments import date_and_clock
 
 _TRIES = 20  # a reader that looks whether the lock is held holds it itself for a moment
 _PAUSE_SECONDS = 0.02
@@ -36,7 +37,7 @@ class AlreadyRunning(Exception):
     """Another coordinator runs in this repository."""
 
     def __init__(self, holder: Holder | None) -> None:
-        who = f"pid {holder.pid}, since {holder.started_at}" if holder else "its pid is not known yet"
+        who = f"pid {holder.pid}, since {date_and_clock(holder.started_at)}" if holder else "its pid is not known yet"
         super().__init__(
             f"another coordinator runs in this repository ({who}); "
             "see `parallel-loop status`, or end that one with `parallel-loop stop`"

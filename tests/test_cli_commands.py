@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,8 @@ def test_a_person_decides(cli: CommandLine, project: Project, taker: Taker) -> N
     assert "waits for an answer" in cli("approve", "a").line
     assert "waits for an answer" in cli("reject", "a", "no").line
     assert cli("answer", "a", "the", "left one").out == "a goes on with that answer\n"
+    end(project, taker, take(taker), kind="waiting", outcome="review", why="look")
+    assert cli("answer", "a", "once more").out == "a goes back to work with that answer\n"
 
     end(project, taker, take(taker), kind="waiting", outcome="review", why="look")
     assert cli("reject", "a", "too long").out == "a goes back to work with that reason\n"
@@ -149,7 +152,11 @@ def test_a_person_decides(cli: CommandLine, project: Project, taker: Taker) -> N
 
     entry = project.queue.entry("a")
     assert entry is not None
-    assert [record.text for record in entry.records if record.kind == "answered"] == ["the left one", "too long"]
+    assert [record.text for record in entry.records if record.kind == "answered"] == [
+        "the left one",
+        "once more",
+        "too long",
+    ]
     assert (entry.records[-1].kind, entry.records[-1].commit) == ("landing", "c")
 
 
@@ -202,7 +209,15 @@ def test_a_repair_is_refused_while_a_coordinator_runs(cli: CommandLine) -> None:
     answer = cli("doctor", "--repair", "--json")
 
     assert (answer.code, answer.out) == (3, "")
-    assert "another coordinator runs in this repository (pid " in answer.line
+    assert re.search(r"another coordinator runs in this repository \(pid \d+, since [-\d]+ [:\d]+\); ", answer.line)
+    assert re.search(r"coordinator +pid \d+ since [-\d]+ [:\d]+\n", cli("doctor").out)
+
+
+def test_who_is_to_be_interrupted_is_an_item_or_an_agent(cli: CommandLine, taker: Taker) -> None:
+    cli("add", "--command", "true", "--id", "a")
+    assert cli("interrupt", "a", "stop").line == "nobody works on a now; nothing was interrupted"
+    assert cli("interrupt", "agent-7", "stop").line == "there is no agent 'agent-7'; none has worked here yet"
+    assert cli("interrupt", "b", "stop").line.startswith("there is no item 'b'; ")
 
 
 def test_logs_prints_the_bytes_of_the_attempt_that_was_asked_for(

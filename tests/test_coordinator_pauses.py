@@ -70,6 +70,7 @@ def test_a_drain_ends_with_1_and_says_so_when_only_items_of_a_paused_program_are
     assert entry is not None
     assert (entry.attempts, entry.counted_attempts) == (1, 0)
     assert call(project, "resume", "agent") == 0, "it needs no coordinator"
+    assert "one item of agent is tried when a coordinator runs, and" in capsys.readouterr().out
     (need,) = run.snapshot().attention
     assert need.why.startswith("the program agent is paused (the next of its items that can be taken is a trial): 4 ")
     for name in "abcde":
@@ -112,6 +113,7 @@ def test_resume_wakes_those_who_wait_and_is_refused_when_nothing_is_paused(
         assert call(project, "resume", "agnet") == 1
         assert "'agnet' is not paused; paused: agent" in capsys.readouterr().err
         assert call(project, "resume", "agent") == 0, "although it is missing still"
+        assert "one item of agent is tried now, and" in capsys.readouterr().out
         eventually(lambda: [event["item"] for event in happened(project, "released")][3:] == ["d"], PATIENCE_SECONDS)
         (pause,) = PauseFile(project).in_force().values()
         assert (pause.attempts, pause.trial) == (4, False)

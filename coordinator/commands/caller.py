@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import NoPlace, WrongUsage
+from ..errors import NoPlace, NotThere, WrongUsage
 
 if TYPE_CHECKING:  # `--help` and `--version` need no repository
     from ...harness.project import Project
     from ...queue.records import Entry
+
+_AGENT_NAME = re.compile(r"agent-[0-9]+")
 
 
 @dataclass
@@ -91,6 +94,19 @@ def find_entry(project: Project, item_id: str) -> Entry:
     if entry is None:
         raise NoSuchItem(item_id)
     return entry
+
+
+def nobody(project: Project, name: str) -> Exception:
+    """Return what to raise where neither an item nor an agent has that name."""
+    from ...queue.requests import NoSuchItem
+
+    return no_agent(project, name) if _AGENT_NAME.fullmatch(name) else NoSuchItem(name)
+
+
+def no_agent(project: Project, name: str) -> NotThere:
+    names = project.state.agent_names()
+    known = f"those that there are: {', '.join(names)}" if names else "none has worked here yet"
+    return NotThere(f"there is no agent {name!r}; {known}")
 
 
 def waits_for(entry: Entry, is_done: Callable[[str], bool], read: Callable[[str], Entry | None]) -> list[str]:

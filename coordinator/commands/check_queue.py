@@ -21,6 +21,7 @@ from ...queue.store import NewerFormat
 from ...queue.survey import Survey
 from ...worktrees.precious import is_protected_by_us
 from ...worktrees.repository import Repository
+from ..drawing.moments import date_and_clock
 from ..git_repair import repair_git
 from ..lock import CoordinatorLock, read_holder
 from ..machine import dead_and_living
@@ -33,7 +34,7 @@ _MEND = "`parallel-loop run` or `parallel-loop doctor --repair` tidies it"
 
 def check_coordinator(project: Project) -> Finding:
     holder = read_holder(project.state.coordinator_lock)
-    return ok("coordinator", f"pid {holder.pid} since {holder.started_at}" if holder else "none runs")
+    return ok("coordinator", f"pid {holder.pid} since {date_and_clock(holder.started_at)}" if holder else "none runs")
 
 
 def check_queue(project: Project) -> Iterator[Finding]:

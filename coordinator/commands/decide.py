@@ -10,7 +10,7 @@ from ...harness.state import AgentDirectory, living_worker
 from ...queue import atomic, requests
 from ...queue.ids import check_id
 from ..errors import NotThere, WrongUsage
-from .caller import Caller, find_entry
+from .caller import Caller, find_entry, nobody
 from .fields import check_text
 
 
@@ -56,14 +56,17 @@ def cancel(caller: Caller, item_id: str) -> None:
 def answer(caller: Caller, item_id: str, text: tuple[str, ...]) -> None:
     """Let an item that waits for a person go on, with TEXT added to its prompt.
 
+    One that waits for review goes back to work, as with `reject`.
+
     \b
     Example:
       parallel-loop answer fix-login 'Yes, an empty password must be refused'
     """
     project = caller.project()
     find_entry(project, item_id)
-    requests.answer(project.queue, item_id, joined(text, "TEXT"))
-    click.echo(f"{item_id} goes on with that answer")
+    before = requests.answer(project.queue, item_id, joined(text, "TEXT"))
+    done = before.last is not None and before.last.outcome in {requests.REVIEW, requests.UNLANDED}
+    click.echo(f"{item_id} {'goes back to work' if done else 'goes on'} with that answer")
 
 
 @click.command(short_help="Interrupt what an agent does, and tell it something")
@@ -89,12 +92,15 @@ def interrupt(caller: Caller, name: str, text: tuple[str, ...]) -> None:
 
 def _at_work(project: Project, name: str) -> AgentDirectory:
     """Return the agent of that name, or the one that works on the item of that name. Raises NotThere."""
-    if project.queue.entry(check_id(name)) is None and name in project.state.agent_names():
+    entry = project.queue.entry(check_id(name))
+    if entry is None and name in project.state.agent_names():
         beat = living_worker(project.state.agent(name))
         if beat is None or beat.item is None:
             raise NotThere(f"{name} works on nothing now; nothing was interrupted")
         return project.state.agent(name)
-    last = find_entry(project, name).last
+    if entry is None:
+        raise nobody(project, name)
+    last = entry.last
     if last is None or last.kind != "claimed" or last.agent is None:
         raise NotThere(f"nobody works on {name} now; nothing was interrupted")
     return project.state.agent(last.agent)

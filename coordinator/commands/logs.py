@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +15,10 @@ from ...harness.project import Project
 from ...harness.state import read_session
 from ...queue.ids import check_id
 from ...queue.records import Entry, Usage
-from ...queue.requests import NoSuchItem
 from ..errors import NotThere
-from .caller import Caller
+from .caller import Caller, no_agent, nobody
 from .harmless import Harmless
 from .readable import raw_pieces, readable_pieces
-
-_AGENT_NAME = re.compile(r"agent-[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def _find(project: Project, name: str, number: int | None) -> Source:
     if entry is not None:
         return _attempt(project, entry, number)
     if name not in project.state.agent_names():
-        raise _no_agent(project, name) if _AGENT_NAME.fullmatch(name) else NoSuchItem(name)
+        raise nobody(project, name)
     session = read_session(project.state.agent(name))
     entry = None if session is None else project.queue.entry(session.item)
     if session is None or entry is None:
@@ -115,14 +111,8 @@ def _attempt(project: Project, entry: Entry, number: int | None) -> Source:
 def _worker_source(project: Project, name: str) -> Source:
     agent = project.state.agent(check_id(name))
     if name not in project.state.agent_names():
-        raise _no_agent(project, name)
+        raise no_agent(project, name)
     return Source(f"the worker of {name}", agent.worker_log, lambda: False)
-
-
-def _no_agent(project: Project, name: str) -> NotThere:
-    names = project.state.agent_names()
-    known = f"those that there are: {', '.join(names)}" if names else "none has worked here yet"
-    return NotThere(f"there is no agent {name!r}; {known}")
 
 
 def _writer(caller: Caller) -> tuple[Callable[[bytes], None], Callable[[], None]]:

@@ -119,7 +119,8 @@ def _resume(project: Project, name: str) -> None:
         pauses.change(Resumed(name))
     for account in found:
         accounts.change(AccountResumed(account))
-    click.echo(f"one item of {name} is tried now, and when that goes well the others are taken again")
+    when = "now" if read_holder(project.state.coordinator_lock) else "when a coordinator runs"
+    click.echo(f"one item of {name} is tried {when}, and when that goes well the others are taken again")
 
 
 @click.command(short_help="Want N agents from now on")
