@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from test_coordinator_dashboard import draw
 
 from parallel_loop.coordinator.aggregate import current_snapshot
 from parallel_loop.coordinator.drawing.lines import describe_event
+from parallel_loop.coordinator.drawing.moments import clock
 from parallel_loop.coordinator.paused_work import PausedWork, tell_that_a_run_begins
 from parallel_loop.coordinator.snapshot import AccountStatus, decode, encode
 from parallel_loop.harness.accounts.account import Limited, Refused
@@ -22,6 +24,7 @@ from parallel_loop.harness.project import Project
 from parallel_loop.queue.clock import later, utc_now
 from parallel_loop.queue.survey import Survey
 from support.accounts import Stand
+from support.cli import CommandLine
 from support.pausing import add_all
 from support.runs import add, make_project
 from support.snapshots import NOW, busy
@@ -114,6 +117,27 @@ def test_a_drain_is_stuck_only_if_nothing_goes_on_by_itself(project: Project) ->
     assert stuck(project) is not None
     add(project, "c")
     assert stuck(project) is None, "something else is left"
+
+
+def test_a_ready_item_says_which_account_it_waits_for(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_all(project, "a")
+    add_all(project, "b", program=None, role="builder")
+    add(project, "c")
+    cli = CommandLine(capsys, monkeypatch, project.root)
+
+    def why() -> list[str | None]:
+        return [row["why"] for row in json.loads(cli("list", "--json").out)]
+
+    assert why() == [None, None, None]
+    until = f"the account paid, until {clock(limit(project))}"
+    assert why() == [f"waits for {until}", None, None], "there is a fallback for b"
+    assert f"ready: waits for {until}\n" in cli("show", "a").out
+    refuse(project, "yours", "yours")
+    assert why() == [f"waits for {until}", f"waits for {until}, the account yours, which needs you", None]
+    assert cli("resume", "paid").code == 0
+    assert why() == [None, None, None], "one of them is tried"
 
 
 def test_the_beginning_of_a_run_is_a_reason_to_try(project: Project) -> None:

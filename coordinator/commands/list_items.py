@@ -6,6 +6,7 @@ import click
 
 from ...queue.survey import STATES, Survey
 from ..drawing.views import item_row
+from ..held_up import held_up
 from .caller import Caller, waits_for, write_json
 
 
@@ -23,11 +24,12 @@ def list_items(caller: Caller, states: tuple[str, ...], packed: bool, as_json: b
     Example:
       parallel-loop list --state failed
     """
-    survey = Survey(caller.project(only_read=True).queue)
+    project = caller.project(only_read=True)
+    survey, held = Survey(project.queue), held_up(project)
     survey.refresh()
     asks_for_all = not states or bool({"ready", "done"} & set(states))
     rows = [  # and not the entries: there may be a hundred thousand prompts
-        item_row(entry, survey.state(entry), waits_for(entry, survey.is_done, survey.get))
+        item_row(entry, survey.state(entry), waits_for(entry, survey.is_done, survey.get) or held(entry.item))
         for entry in (survey.each_entry(packed=packed) if asks_for_all else survey.entries())
     ]
     rows = [row for row in rows if not states or row.state in states]

@@ -13,6 +13,7 @@ from ...queue.atomic import Unreadable, read_file
 from ...queue.records import Entry
 from ..drawing.views import InHand, item_details
 from ..errors import NotThere, WrongUsage
+from ..held_up import held_up
 from .caller import Caller, find_entry, waits_for, write_json
 
 _MOST_PROMPT_BYTES = 100_000_000
@@ -44,7 +45,7 @@ def show(caller: Caller, item_id: str, as_json: bool, as_prompt: bool) -> None:
             sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
         return
-    names = waits_for(entry, project.queue.is_done, lambda name: _read(project, name))
+    names = waits_for(entry, project.queue.is_done, lambda name: _read(project, name)) or held_up(project)(entry.item)
     details = item_details(entry, project.queue.state(entry), names, _in_hand(project, entry))
     if as_json:
         write_json(details)

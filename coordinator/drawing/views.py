@@ -64,10 +64,12 @@ class ItemDetails(ItemRow, frozen=True, kw_only=True):
 
 
 def item_row(entry: Entry, state: State, waits_for: Sequence[str] = ()) -> ItemRow:
-    """Describe `entry`; `waits_for` are those of its dependencies that are not done, when that is known."""
+    """Describe `entry`; `waits_for` are those of its dependencies that are not done, when that is known, or what else
+    keeps it from being begun though it is ready.
+    """
     item, last = entry.item, entry.last
     why = last.why if last is not None else None
-    if state == "blocked" and waits_for:
+    if state in {"blocked", "ready"} and waits_for:
         why = "waits for " + ", ".join(waits_for)
     attempt = _latest_attempt(entry.records)
     return ItemRow(
