@@ -19,7 +19,11 @@ def held_up(project: Project) -> Callable[[Item], list[str]]:
     It goes by what is known now, of however many items it is asked about.
     """
     config = project.config
-    paused = {key: what(pause) for key, pause in PauseFile(project).in_force().items() if not pause.trial}
+    paused = {
+        key: f"{what(pause)}, which is paused"
+        for key, pause in PauseFile(project).in_force().items()
+        if not pause.trial
+    }
     parked = dict(_parked(project))
 
     def waits_for(item: Item) -> list[str]:

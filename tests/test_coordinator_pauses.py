@@ -61,6 +61,8 @@ def test_a_drain_ends_with_1_and_says_so_when_only_items_of_a_paused_program_are
     found = json.loads(capsys.readouterr().out)["findings"]
     remedies = [each["remedy"] for each in found if "is paused" in each["detail"]]
     assert remedies == ["mend it, then `parallel-loop resume agent`"]
+    call(project, "list", "--state", "ready")
+    assert capsys.readouterr().out.count("waits for the program agent, which is paused") == 2
     looked_at = {each["detail"].partition(":")[0] for each in found if each["name"] == "room"}
     assert looked_at == {"memory", "disk of the worktrees", "disk of the state"}
     # Whoever starts a run may have mended something: it begins with a trial, which costs nothing.
