@@ -121,6 +121,13 @@ def test_show_tells_every_attempt_with_all_that_is_known_of_it() -> None:
     assert text.count("fix-login-2.log") == 1  # `landing` said it, `done` need not say it again
 
 
+def test_an_attempt_that_says_nothing_about_its_item_is_told_to_cost_none() -> None:
+    chain = (*CHAIN[:1], ended("released", 1, "a", outcome="limited", counted=False), *CHAIN[2:])
+    text = item_text(item_details(Entry(ITEM, chain), "done"), ITEM, Frame(80))
+    assert "#1 released (limited), costs no attempt  agent-1" in text
+    assert text.count("costs no attempt") == 1
+
+
 def rows() -> list[ItemRow]:
     nasty = Item(id="n" * 100, title=HOSTILE, added_at=ago(1), role=HOSTILE)
     failed = record("failed", 3, why=HOSTILE, agent="agent-1")

@@ -122,6 +122,8 @@ def _event(event: HistoryEvent, before: HistoryEvent | None, frame: Frame) -> It
     name = event.event if event.attempt is None else f"#{event.attempt} {event.event}"
     if event.outcome and event.outcome != event.event:
         name += f" ({event.outcome})"
+    if not event.counted:
+        name += ", costs no attempt"
     at = date_and_clock(event.at) if event.at else ""
     yield [Span(f"  {cells.pad(at, 19)}  {name}"), Span(f"  {event.agent}" if event.agent else "")]
     said = set(_facts(before)) if before is not None and before.attempt == event.attempt else set()

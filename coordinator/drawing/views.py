@@ -50,6 +50,7 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
     program: str | None = None
     session: str | None = None  # the program's own name for it
     usage: Usage | None = None  # of the attempt, beside the record that ended it
+    counted: bool = True  # whether it costs one of the item's attempts
 
 
 class ItemDetails(ItemRow, frozen=True, kw_only=True):
@@ -153,6 +154,7 @@ def _history(records: Sequence[Record], in_hand: InHand | None) -> list[HistoryE
                 program=record.program,
                 session=record.session,
                 usage=record.usage if index and records[index - 1].kind == "claimed" else None,
+                counted=record.counted,
             )
         )
     return history
