@@ -242,6 +242,8 @@ def test_logs_prints_the_bytes_of_the_attempt_that_was_asked_for(
     assert cli("logs", "agent-1", "--worker").out == "Killed\n"
     assert cli("logs", "a", "--worker").line == "there is no agent 'a'; those that there are: agent-1"
     assert cli("logs", "agent-9").line == "there is no agent 'agent-9'; those that there are: agent-1"
+    agent.attempt_log("a", 2).write_text("")
+    assert cli("logs", "a") == (0, "", "parallel-loop: attempt 2 at a has printed nothing\n")
     agent.attempt_log("a", 2).unlink()
     assert cli("logs", "a")[0] == 1
 

@@ -70,6 +70,8 @@ def logs(caller: Caller, name: str, number: int | None, follow: bool, raw: bool,
     end()
     if not source.log.exists():  # the events are not without it
         raise NotThere(f"{source.what} has printed nothing: there is no {source.log}")
+    if not source.log.stat().st_size:
+        click.echo(f"parallel-loop: {source.what} has printed nothing", err=True)
 
 
 def _find(project: Project, name: str, number: int | None) -> Source:
