@@ -97,6 +97,13 @@ def test_claude_why_it_ended(subtype: str, reason: str, expected: str) -> None:
     assert word("claude", read("claude", line), 1) == expected
 
 
+def test_what_a_program_may_cost_is_not_taken_for_what_a_run_may() -> None:
+    line = claude_result(subtype="error_max_budget_usd", is_error=True, errors=["$0.01"], result="")
+    finding = find(read("claude", line), BY_NAME["claude"], 1)
+    assert finding is not None
+    assert finding.why == "what it may cost is spent: $0.01"
+
+
 def test_claude_interrupted_ends_with_0() -> None:
     line = claude_result(subtype="error_during_execution", is_error=True, errors=[], result="")
     assert word("claude", read("claude", line), 0) == "failed"

@@ -21,7 +21,7 @@ Kind = Literal[
     "network",  # the service cannot be reached, or the connection broke
     "server",  # the service made a mistake
     "denied",  # the program was not allowed what it wanted to do
-    "budget",  # what the run may cost is spent
+    "budget",  # what it may cost is spent
     "turns",  # what the run may take in steps is taken
     "loop",  # it did the same over and over
     "other",

@@ -25,7 +25,7 @@ _WHY: dict[Kind, str] = {
     "network": "the model's service could not be reached",
     "server": "the model's service made a mistake",
     "denied": "it was not allowed what it wanted to do",
-    "budget": "what the run may cost is spent",
+    "budget": "what it may cost is spent",
     "turns": "it took as many steps as it may",
     "loop": "it did the same over and over",
     "other": "it failed",
