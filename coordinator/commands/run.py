@@ -36,8 +36,8 @@ def run(caller: Caller, agents: int | None, drain: bool, as_json: bool, debug: b
     Example:
       parallel-loop run --agents 3 --drain
 
-    Exit codes: 0 ended as asked; 1 ended with items failed, or drained but for those of paused programs; 3 another
-    coordinator runs here; 130 stopped by the second Ctrl-C.
+    Exit codes: 0 ended as asked; 1 ended with items failed, or drained but for those of paused programs and of accounts
+    that need a person; 3 another coordinator runs here; 130 stopped by the second Ctrl-C.
     """
     from ..background import run_options
     from ..notify import Notifier
