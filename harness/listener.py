@@ -1,10 +1,11 @@
 """Listening to a program while it runs: its output, read as it comes, becomes events and their story.
 
 Guarantees: what was read is in the file of events, one JSON object a line, which stays bounded; a program that prints
-faster than it can be read is caught up with at the next whole line, and neither memory nor disk grow with what it
-prints. Nothing that it prints or puts in place of its log stops the work.
+faster than it can be read is caught up with at the next whole line, and neither memory nor disk nor the time of a look
+grow with what it prints. Its last words are heard, however much came before them. Nothing that it prints or puts in
+place of its log stops the work.
 
-Assumes: `read` is called often, and before anybody cuts the middle out of the log.
+Assumes: `read` is called often, and whoever cuts the middle out of the log tells it by `note_cut`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from .dialects.events import AnyEvent, Begun, Fault, KeptEvent, Over, Printed, R
 from .dialects.story import Story
 from .logs import open_log
 
-_PIECE_BYTES = 1_000_000
+_PIECE_BYTES = 250_000
+_MOST_SECONDS = 1.0  # of reading before the worker sees to other things
+_MOST_SECONDS_AT_END = 5.0  # nobody beats meanwhile
+_LAST_BYTES = 4_000_000  # that are read when it has ended, whatever was left out
+_MOST_AT_ONCE = 1000  # events that wait to be written down
 _MOST_BEHIND_BYTES = 64_000_000  # a second of reading; whoever prints that much says nothing that must be known
 _MOST_EVENT_BYTES = 10_000_000  # of a file of events; what comes after that is only what counts
 _ALWAYS_KEPT = (Session, Fault, Used, Result, Begun, Over)
@@ -61,19 +66,23 @@ class Listener:
         return self._monotonic() - self._start
 
     def read(self) -> None:
-        """Take in what was printed since the last time."""
+        """Take in what was printed since the last time, or the first of it."""
+        self._read(_MOST_SECONDS)
+
+    def _read(self, most_seconds: float) -> None:
         size = _size(self._log)
         if size == self._place:
             return
-        if size < self._place:  # the middle was cut out, of which everything was read
-            self._place, self._rest, self._skips = size, b"", True
+        if size < self._place:  # somebody else cut it
+            self._skip_to(size)
             return
         if size - self._place > _MOST_BEHIND_BYTES:
-            self._place, self._rest, self._skips = size - _MOST_BEHIND_BYTES // 2, b"", True
+            self._skip_to(size - _MOST_BEHIND_BYTES // 2)
         found = list[KeptEvent]()
+        until = time.monotonic() + most_seconds
         with contextlib.suppress(OSError), os.fdopen(atomic.open_own(self._log, os.O_RDONLY), "rb") as log:
             log.seek(self._place)
-            while self._place < size:
+            while self._place < size and time.monotonic() < until:
                 data = log.read(min(_PIECE_BYTES, size - self._place))
                 if not data:
                     break
@@ -81,11 +90,27 @@ class Listener:
                 self._take(data, found)
         self._write(found)
 
+    def _skip_to(self, place: int) -> None:
+        """Go on reading at the first whole line after `place`."""
+        self._place, self._rest, self._skips = place, b"", True
+
+    def note_cut(self, begin: int, gone: int) -> None:
+        """Take note that so many bytes before the end of the log are gone, which now begins at `begin`."""
+        if gone <= 0:
+            return
+        self._place -= gone
+        if self._place < begin:
+            self._skip_to(begin)
+
     def end(self) -> Story:
         """Take in what is left when the program has ended, with what it wrote into its result file."""
-        self.read()
+        self._read(_MOST_SECONDS_AT_END)
+        last = _size(self._log) - _LAST_BYTES
+        if self._place < last:
+            self._skip_to(last)
+            self._read(_MOST_SECONDS_AT_END)
         found = list[KeptEvent]()
-        if self._rest:
+        if self._rest and not self._skips:
             self._hear(self._rest, found)
             self._rest = b""
         if self._dialect.document is not None and self._result_file is not None:
@@ -119,9 +144,21 @@ class Listener:
         before = len(found)
         for event in self._dialect.read(line, self._wall()):
             self._note(event, found)
-        if len(found) == before and self._dialect.objects is not None and not line.lstrip().startswith(b"{"):
+        if len(found) == before and self._has_room and self._tells_nothing(line):
             text = brief(line[:LONGEST_LINE].decode(errors="replace").rstrip())
             found.append(Printed(text=text, at=round(self.seconds, 3)))
+
+        if len(found) >= _MOST_AT_ONCE:
+            self._write(found)
+            found.clear()
+
+    def _tells_nothing(self, line: bytes) -> bool:
+        return self._dialect.objects is not None and not line.lstrip().startswith(b"{")
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether the file of events takes more than what counts."""
+        return self._written <= _MOST_EVENT_BYTES
 
     def _note(self, event: AnyEvent, found: list[KeptEvent]) -> None:
         event = msgspec.structs.replace(event, at=round(self.seconds, 3))
@@ -129,9 +166,11 @@ class Listener:
         found.append(event)
 
     def _write(self, found: Iterable[KeptEvent]) -> None:
-        full = self._written > _MOST_EVENT_BYTES
-        lines = [msgspec.json.encode(event) for event in found if not full or isinstance(event, _ALWAYS_KEPT)]
-        if not lines or self._written > 2 * _MOST_EVENT_BYTES:
+        if self._written > 2 * _MOST_EVENT_BYTES:
+            return
+        has_room = self._has_room
+        lines = [msgspec.json.encode(event) for event in found if has_room or isinstance(event, _ALWAYS_KEPT)]
+        if not lines:
             return
         data = b"\n".join(lines) + b"\n"
         self._written += len(data)

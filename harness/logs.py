@@ -16,6 +16,7 @@ from ..queue import atomic
 MAX_LOG_BYTES = 20_000_000
 _WHILE_IT_RUNS = 10  # times MAX_LOG_BYTES may be there before the middle goes
 _MOST_CATCHING_UP = 100  # reads while a command prints faster than the end of its output can be read
+_CUT = b"\n[... the middle of the output was left out here by parallel-loop ...]\n"
 _TAIL_BYTES = 8192
 _TAIL_LINES = 20
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
@@ -28,8 +29,10 @@ def open_log(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "ab", buffering=0)
 
 
-def bound_log(path: Path, *, while_it_runs: bool = False) -> None:
+def bound_log(path: Path, *, while_it_runs: bool = False) -> tuple[int, int]:
     """Cut the middle out of a log that is longer than MAX_LOG_BYTES; its beginning and end say most.
+
+    Return where its end begins now, and how many bytes are gone before that; (0, 0) when nothing was cut.
 
     A command that runs goes on writing: it appends, so what it writes next goes to the new end, but what it writes
     between the last read and the cut is lost. So that is done late, and its very end is cut only when it is over.
@@ -37,7 +40,7 @@ def bound_log(path: Path, *, while_it_runs: bool = False) -> None:
     try:
         size = path.lstat().st_size
         if size <= MAX_LOG_BYTES * (_WHILE_IT_RUNS if while_it_runs else 1):
-            return
+            return 0, 0
         with os.fdopen(atomic.open_own(path, os.O_RDWR), "r+b") as log:
             log.seek(size - MAX_LOG_BYTES // 2)
             end = log.read(MAX_LOG_BYTES // 2)
@@ -46,11 +49,14 @@ def bound_log(path: Path, *, while_it_runs: bool = False) -> None:
                 if not more:
                     break
                 end = (end + more)[-MAX_LOG_BYTES // 2 :]
+            begin = log.tell() - len(end)
             log.truncate(MAX_LOG_BYTES // 4)
         with open_log(path) as log:
-            log.write(b"\n[... the middle of the output was left out here by parallel-loop ...]\n" + end)
+            log.write(_CUT + end)
+        now_begin = MAX_LOG_BYTES // 4 + len(_CUT)
+        return now_begin, begin - now_begin
     except OSError:
-        return  # the program removed or replaced it, or the disk is full: no reason to stop the work
+        return 0, 0  # the program removed or replaced it, or the disk is full: no reason to stop the work
 
 
 def output_tail(path: Path, since: int = 0) -> str:

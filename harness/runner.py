@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import shlex
+import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -233,15 +234,25 @@ def _wait(
             return ended
         if orders.stopping:
             return "stopped"
-        if job.interrupt_file is not None and job.interrupt_file.exists():
+        if job.interrupt_file is not None and _is_file(job.interrupt_file):
             return "interrupted"
         if time.monotonic() >= deadline:
             return "timed-out"
         if not pulse(watch):
             return "fenced"
-        bound_log(job.log, while_it_runs=True)
+        cut = bound_log(job.log, while_it_runs=True)
+        if job.listener is not None:
+            job.listener.note_cut(*cut)
         kept.wake()  # who stops its keeper is not to escape its limits, nor to seem to run when it has ended
         orders.wait(min(_LOOK_SECONDS, deadline - time.monotonic()), kept.descriptor)
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether a file of that name is there: what else a program puts there is no word of a person."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _how_it_ended(kept: Kept, watch: Watch, telling: Telling) -> Ended | None:

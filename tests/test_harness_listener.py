@@ -11,7 +11,7 @@ import pytest
 
 from parallel_loop.harness import listener as module
 from parallel_loop.harness.dialects.dialect import Dialect
-from parallel_loop.harness.dialects.events import AnyEvent, Result, Said, Session, Used
+from parallel_loop.harness.dialects.events import AnyEvent, KeptEvent, Result, Said, Session, Used
 from parallel_loop.harness.listener import Listener
 from parallel_loop.harness.logs import bound_log
 
@@ -119,3 +119,51 @@ def test_neither_a_line_without_end_nor_nonsense_costs_memory(ground: Ground, mo
     assert len(ground.listener._rest) <= 1500
     ground.prints('\n{"say": "later"}\n')
     assert ground.listener.story.said == "later"
+
+
+def test_lines_without_end_cost_neither_memory_nor_disk_nor_the_last_words(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_EVENT_BYTES", 100_000)
+    monkeypatch.setattr(module, "_MOST_AT_ONCE", 100)
+    monkeypatch.setattr(module, "_LAST_BYTES", 1000)
+    monkeypatch.setattr(module, "_MOST_SECONDS_AT_END", 0.05)
+    most = 0
+    write = ground.listener._write
+
+    def count(found: Iterable[KeptEvent]) -> None:
+        nonlocal most
+        most = max(most, len(found := list(found)))
+        write(found)
+
+    monkeypatch.setattr(ground.listener, "_write", count)
+    with ground.log.open("ab") as log:
+        log.write(b"y\n" * 3_000_000 + b'{"session": "s"}\n{"ok": true}\n')
+    story = ground.listener.end()
+    assert story.result is not None
+    assert (story.result.ok, story.session) == (True, "s")
+    assert most <= 101
+    assert ground.events.stat().st_size < 150_000
+
+
+def test_one_look_takes_about_a_second_however_much_there_is(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_PIECE_BYTES", 5)
+    ground.prints('{"say": "one"}\n')
+    assert ground.kept() == []
+    monkeypatch.setattr(module, "_MOST_SECONDS_AT_END", 60.0)
+    assert ground.listener.end().said == "one"
+
+
+def test_what_was_not_read_yet_when_the_log_was_cut_is_heard_as_far_as_it_is_left(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parallel_loop.harness.logs.MAX_LOG_BYTES", 1000)
+    ground.prints('{"say": "begun"}\n')
+    with ground.log.open("a") as log:
+        log.write("x\n" * 10_000 + '{"session": "s"}\n{"say": "cut in')
+    ground.listener.note_cut(*bound_log(ground.log))
+    with ground.log.open("a") as log:
+        log.write(' two"}\n{"ok": true}\n')
+    story = ground.listener.end()
+    assert (story.session, story.said, story.result is not None) == ("s", "cut in two", True)
