@@ -122,5 +122,5 @@ def read_last_holder(path: Path) -> Holder | None:
 def _decode(data: bytes) -> Holder | None:
     try:
         return msgspec.json.decode(data, type=Holder)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None

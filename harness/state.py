@@ -231,7 +231,7 @@ def read_session(directory: AgentDirectory) -> Session | None:
 def read_record(path: Path, kind: type[_T]) -> _T | None:
     """Return what a small file of ours holds, None when it is not there or holds something else."""
     for _ in range(_TRIES):
-        with suppress(msgspec.MsgspecError, atomic.Unreadable):
+        with suppress(msgspec.MsgspecError, UnicodeError, RecursionError, atomic.Unreadable):
             data = atomic.read_file(path)
             return None if data is None else msgspec.json.decode(data, type=kind)
     return None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+FIRST, LAST = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
 
 
 def utc_now() -> str:
@@ -36,9 +37,19 @@ def to_datetime(text: str) -> datetime:
     return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)
 
 
+def check_times(*moments: str | None) -> None:
+    """Raise ValueError when one of them, other than None, is no recorded time."""
+    for moment in moments:
+        if moment is not None:
+            to_datetime(moment)
+
+
 def later(text: str, seconds: float) -> str:
-    """Return the recorded time `seconds` after `text`."""
-    return to_text(to_datetime(text) + timedelta(seconds=seconds))
+    """Return the recorded time `seconds` after `text`; the first or last of all where there is none such."""
+    try:
+        return to_text(to_datetime(text) + timedelta(seconds=seconds))
+    except OverflowError:
+        return LAST if seconds > 0 else FIRST
 
 
 def seconds_until(moment: str | None, now: str) -> float:

@@ -234,6 +234,17 @@ def test_a_clock_that_was_put_back_makes_no_wait_longer() -> None:
     spaced = told((100_000, limited(begun=99_999, resets=100_000)), (100_000, Begun("a")))
     assert starts(spaced, 10)
     assert not starts(told((100_000, limited(begun=99_999, resets=100_000))), 10), "that is no wait of ours"
+    guessed = told((1_000_000, limited(begun=999_999, resets=None)))
+    assert starts(guessed, 10)
+    assert not starts(guessed, 1_000_010)
+
+
+@pytest.mark.parametrize("retry", [-1e300, -1.0, 1e300])
+def test_a_wait_that_cannot_be_is_none(retry: float) -> None:
+    account = told((10, busy()), (11, busy(begun=0, retry=retry)), (12, busy(begun=11, retry=retry)))
+    assert account is not None
+    assert account.until is not None
+    assert at(12) < account.until <= at(13 + 1.25 * 3600)
 
 
 def test_sessions_are_kept_until_somebody_takes_the_item() -> None:

@@ -468,6 +468,40 @@ def test_changes_wake_who_waits_and_what_cannot_be_read_is_empty(project: Projec
     assert file.look() == State()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"accounts": [{"name": "\xff", "at": "2026-01-01T00:00:00.000000Z"}]}',
+        b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"accounts": [{"name": "mine", "at": "x", "standing": "limited"}]}',
+        b'{"accounts": [{"name": "mine", "at": "2026-13-99T00:00:00.000000Z", "standing": "limited"}]}',
+        b'{"kept": [{"item": "a", "agent": "agent-2", "account": "mine", "at": "soon"}]}',
+        b'{"accounts": "none", "version": 9}',
+    ],
+    ids=["bytes", "deep", "no time", "no such month", "session", "shape"],
+)
+def test_a_file_that_a_program_wrote_stops_nobody(
+    project: Project, stands: contextlib.ExitStack, content: bytes
+) -> None:
+    (one,) = some(stands, project, 1)
+    add_all(project, "a")
+    project.state.accounts.write_bytes(content)
+    one.end(claimed(one), "usage", resets_in=60.0)
+    assert len(AccountFile(project).look().accounts) == 1
+
+
+@pytest.mark.parametrize("after_limit", ["", "\nafter_limit: {window: '01:00-02:00'}\n"])
+def test_a_limit_until_the_last_of_all_days_is_waited_for(
+    tmp_path: Path, stands: contextlib.ExitStack, after_limit: str
+) -> None:
+    project = make_project(tmp_path / "last", SESSIONS + after_limit)
+    (one,) = some(stands, project, 1)
+    add_all(project, "a")
+    known = b'{"name": "mine", "at": "2026-01-01T00:00:00.000000Z", "standing": "limited", "until": "%s"}'
+    project.state.accounts.write_bytes(b'{"accounts": [' + known % b"9999-12-31T23:59:59.999999Z" + b"]}")
+    assert one.take() is None
+
+
 def test_what_cannot_be_written_stops_no_work(
     project: Project, monkeypatch: pytest.MonkeyPatch, stands: contextlib.ExitStack
 ) -> None:

@@ -30,7 +30,7 @@ def project(tmp_path: Path, clock: Clock) -> Project:
     return with_clock(make_project(tmp_path / "r", MINE), clock)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'[{"last": {}}]'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'["\xff"]', b"[" * 100_000, b'[{"last": {}}]'])
 def test_a_file_that_cannot_be_read_is_as_good_as_none(project: Project, content: bytes) -> None:
     stand = pause(project)
     add_all(project, "a", "b")

@@ -144,7 +144,7 @@ class _Reading:
             for line in lines:
                 try:
                     yield _decode(line)
-                except (msgspec.MsgspecError, UnicodeError):
+                except (msgspec.MsgspecError, UnicodeError, RecursionError):
                     continue
 
     def close(self) -> None:

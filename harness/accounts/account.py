@@ -20,12 +20,11 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from ...queue.clock import later
+from ...queue.clock import FIRST, later
 from . import standing
 from .standing import LONGEST_TOLD_SECONDS, TRIAL_SECONDS, Account, Kept, State
 
 _UNTOLD_SECONDS = 900.0  # until a limit is looked at again of which nobody said when it is over
-_LONGEST_UNTOLD_SECONDS = 3600.0
 _FURTHEST_SECONDS = 40 * 86400.0  # limits are by the month at most; what is later was misread
 _FIRST_BACK_OFF_SECONDS = 10.0
 _LONGEST_BACK_OFF_SECONDS = 600.0
@@ -138,7 +137,7 @@ def after(state: State, event: Event, now: str) -> State:
 
 
 def _after(account: Account | None, event: AccountEvent, now: str) -> Account | None:
-    known = account or Account(name=event.name, at="")
+    known = account or Account(name=event.name, at=FIRST)
     match event:
         case Limited():
             return _limited(known, event, now)
@@ -171,10 +170,10 @@ def _limited(account: Account, event: Limited, now: str) -> Account:
         "refused",
     }:  # of the same crowd as who said it first
         if account.standing == "limited" and told is not None and told > (account.until or ""):
-            return replace(account, until=told, why=event.why, window=event.window)
+            return replace(account, until=told, why=event.why, window=event.window, guessed=False)
         return account
     again = account.waits if account.standing == "limited" or account.opened else 0
-    untold = min(_LONGEST_UNTOLD_SECONDS, _UNTOLD_SECONDS * 2.0 ** min(again, 10))
+    untold = min(standing.LONGEST_UNTOLD_SECONDS, _UNTOLD_SECONDS * 2.0 ** min(again, 10))
     # A time that is over already, twice in a row, is one that we do not understand.
     least = later(now, min(untold, 2.0 ** min(again, 20) - 1.0))
     until = later(now, untold) if told is None else max(told, least)
@@ -189,6 +188,7 @@ def _limited(account: Account, event: Limited, now: str) -> Account:
         waits=again + 1,
         next_start=None,
         asked=False,
+        guessed=told is None,
     )
 
 
@@ -204,6 +204,7 @@ def _refused(account: Account, event: Refused, now: str) -> Account:
         window="",
         next_start=None,
         asked=False,
+        guessed=False,
         program=event.program,
         config=event.config,
     )
@@ -213,7 +214,7 @@ def _busy(account: Account, event: Busy, now: str) -> Account:
     is_late = event.begun < account.at
     if account.standing in {"limited", "refused"} and (is_late or not account.asked):
         return account
-    told = min(event.retry_seconds or 0.0, LONGEST_TOLD_SECONDS)
+    told = max(0.0, min(event.retry_seconds or 0.0, LONGEST_TOLD_SECONDS))
     if is_late:
         until = later(now, told)
         is_longer = account.standing == "backing-off" and until > (account.until or "")
@@ -234,6 +235,7 @@ def _busy(account: Account, event: Busy, now: str) -> Account:
         most=max(account.most, in_use),
         next_start=None,
         asked=False,
+        guessed=False,
     )
 
 
@@ -250,6 +252,7 @@ def _succeeded(account: Account, now: str) -> Account:
         cap=cap,
         most=account.most if cap is not None else 0,
         asked=False,
+        guessed=False,
         next_start=_not_after(account.next_start, later(now, standing.SPACING_SECONDS[1])),
         opened=opened,
     )
@@ -265,7 +268,7 @@ def _begun(account: Account, chance: float, now: str) -> Account:
     least, most = standing.SPACING_SECONDS
     opened = account.opened if account.standing == "open" else now
     next_start = later(now, least + chance * (most - least))
-    return replace(account, standing="open", until=None, next_start=next_start, opened=opened)
+    return replace(account, standing="open", until=None, next_start=next_start, opened=opened, guessed=False)
 
 
 def _asked(account: Account, now: str) -> Account:

@@ -28,6 +28,7 @@ from .account import Event, after
 from .standing import Account, Policy, State
 
 _DAY_MINUTES = 24 * 60
+_FURTHEST = "9999"
 
 
 class Using(msgspec.Struct, frozen=True):
@@ -66,6 +67,8 @@ def _within(window: tuple[int, int] | None) -> Callable[[str], str]:
         return lambda moment: moment
 
     def first(moment: str) -> str:
+        if moment >= _FURTHEST:  # where no day follows
+            return moment
         then = to_datetime(moment).astimezone()
         begin, end = window
         minute = then.hour * 60 + then.minute

@@ -12,10 +12,12 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ...queue.clock import later
+from ...queue.clock import check_times, later
 
 SPACING_SECONDS = (2.0, 5.0)  # who starts ten sessions at the moment of a reset is refused the later ones
 LONGEST_TOLD_SECONDS = 3600.0
+LONGEST_UNTOLD_SECONDS = 3600.0
+LONGEST_GUESS_SECONDS = 2 * 86400.0  # that, with what the policy adds: slack, jitter, the hours of a day
 TRIAL_SECONDS = 600.0  # after so long without a word of it another trial may begin: its worker may have been killed
 
 Standing = Literal["open", "limited", "backing-off", "refused"]
@@ -25,7 +27,7 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One account. `at` is when it last met a limit, trouble or refusal; `until`: when that is over, by what is told.
 
     `chance` (0 to 1) is drawn once for all workers. `cap`: how many attempts at once, of the `most` that were when it
-    was set. `asked`: a person or another configuration asks for one trial.
+    was set. `asked`: a person or another configuration asks for one trial. `guessed`: nobody said `until` when.
     """
 
     name: str
@@ -43,6 +45,11 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True):
     opened: str | None = None
     program: str = ""
     config: int = 0
+    guessed: bool = False
+
+    def __post_init__(self) -> None:
+        """Anybody may have written the file; what is no time there makes it unreadable, as all else that is wrong."""
+        check_times(self.at, self.until, self.next_start, self.opened)
 
 
 class Kept(Struct, frozen=True):
@@ -52,6 +59,9 @@ class Kept(Struct, frozen=True):
     agent: str
     account: str
     at: str
+
+    def __post_init__(self) -> None:
+        check_times(self.at)
 
 
 class State(Struct, frozen=True, omit_defaults=True):
@@ -108,7 +118,7 @@ def _longest_seconds(account: Account) -> float:
     if account.asked:
         return TRIAL_SECONDS
     if account.standing == "limited":
-        return math.inf
+        return LONGEST_GUESS_SECONDS if account.guessed else math.inf
     return SPACING_SECONDS[1] if account.standing == "open" else 1.25 * LONGEST_TOLD_SECONDS
 
 

@@ -36,6 +36,6 @@ def read_accepted(path: Path) -> Config:
         if data is not None:
             return msgspec.json.decode(data, type=Config)
         problem = "is not there"
-    except (msgspec.MsgspecError, UnicodeError, atomic.Unreadable) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, atomic.Unreadable) as error:
         problem = f"cannot be read ({error})"
     raise ConfigError(str(path), None, "", f"{problem}; a coordinator writes it when it starts: start it again")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ...queue.clock import later
+from ...queue.clock import check_times, later
 
 QUICK_SECONDS = 10.0  # a program that works for longer is there, and can start
 _ATTEMPTS = 3
@@ -61,6 +61,9 @@ class Trouble(Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: str | None = None
     waits: int = 0
     trial: bool = False
+
+    def __post_init__(self) -> None:
+        check_times(self.at, self.until)  # anybody may have written the file
 
     @property
     def key(self) -> str:
