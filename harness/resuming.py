@@ -18,7 +18,7 @@ from ..worktrees.branches import attempt_branch
 from ..worktrees.repository import Repository
 from ..worktrees.salvage import salvage_ref
 from .configuration.config import Config
-from .dialects.events import AnyEvent, Session, Used
+from .dialects.events import AnyEvent, Session, Used, dollars, is_session_name
 from .programs import program_of
 from .project import Project
 from .state import StateDirectory
@@ -64,7 +64,7 @@ def resumption(entry: Entry, project: Project, agent: str) -> Resumption | None:
     if last is None or last.outcome not in _WORDS or not _can_resume(entry, config, last, agent):
         return None
     session = last.session or _told(project, entry.item.id, number, last)
-    if session is None or (last.outcome in _ONCE and _again(entry, last)):
+    if session is None or not is_session_name(session) or (last.outcome in _ONCE and _again(entry, last)):
         return None
     words = _WORDS[last.outcome].format(why=(last.why or "you were interrupted").rstrip("."))
     return Resumption(session, entry.item.id, number, last, words)
@@ -73,13 +73,16 @@ def resumption(entry: Entry, project: Project, agent: str) -> Resumption | None:
 def where_it_stopped(resumed: Resumption, repository: Repository, tip: str) -> tuple[str, str] | None:
     """Return the commit with the work of the session, and where it left the history of `tip`; None without any work.
 
-    What nobody could commit any more was salvaged, with all that had been committed.
+    What nobody could commit any more was salvaged, with all that had been committed. A name that leads to a history of
+    another kind, as after somebody rewrote it, is passed over for the next.
     """
     branch = resumed.record.branch or attempt_branch(resumed.item, resumed.attempt)
     names = (salvage_ref(branch), resumed.record.commit, f"refs/heads/{branch}")
-    work = next((commit for name in names if name and (commit := repository.resolve(name))), None)
-    base = None if work is None else repository.merge_base(tip, work)
-    return None if work is None or base is None else (work, base)
+    for work in (commit for name in names if name and (commit := repository.resolve(name))):
+        base = repository.merge_base(tip, work)
+        if base is not None:
+            return work, base
+    return None
 
 
 def used_before(resumed: Resumption, state: StateDirectory) -> Usage | None:
@@ -130,8 +133,11 @@ def _told(project: Project, item_id: str, attempt: int, last: Record) -> str | N
 
 def session_in(events: Path) -> str | None:
     """Return the session that a file of events names last."""
-    names = (event.id for event in events_in(events, b'"session"') if isinstance(event, Session))
-    return max(enumerate(names), default=(0, None))[1]
+    found = None
+    for event in events_in(events, b'"session"'):
+        if isinstance(event, Session) and is_session_name(event.id):
+            found = event.id
+    return found
 
 
 def session_usage_in(events: Path) -> Usage | None:
@@ -139,7 +145,7 @@ def session_usage_in(events: Path) -> Usage | None:
     found = None
     for event in events_in(events, b'"session"'):
         if isinstance(event, Used) and event.scope == "session":
-            found = Usage(event.input, event.cached, event.output, event.usd)
+            found = Usage(event.input, event.cached, event.output, dollars(event.usd))
     return found
 
 
@@ -152,5 +158,6 @@ def events_in(path: Path, with_word: bytes) -> Iterator[AnyEvent]:
     decode = msgspec.json.Decoder(AnyEvent).decode
     for line in data.splitlines():
         if with_word in line:
-            with contextlib.suppress(msgspec.MsgspecError):  # the last line of one that was killed
+            # The last line of one that was killed; or a program wrote there.
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
                 yield decode(line)

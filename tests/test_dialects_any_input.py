@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from parallel_loop.harness.dialects.dialect import LONGEST_LINE
-from parallel_loop.harness.dialects.events import AnyEvent
+from parallel_loop.harness.dialects.events import AnyEvent, Session, Used
 from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.dialects.table import BY_NAME
 from parallel_loop.harness.dialects.verdict import find, outcome_word
@@ -78,3 +78,24 @@ def test_what_is_too_long_or_too_deep_is_not_read(name: str) -> None:
     for line in (b"{" + b" " * LONGEST_LINE, b'{"type":' * 5000, b"[" * 100_000, b"\xff\xfe{}", b"x" * 1_000_000):
         assert not dialect.read(line, 0.0)
         assert not dialect.read_document(line, 0.0)
+
+
+def test_no_name_is_longer_than_a_text() -> None:
+    block = {"type": "tool_use", "id": "i" * 100_000, "name": "n" * 100_000, "input": {}}
+    line = json.dumps({"type": "assistant", "message": {"id": "m" * 100_000, "content": [block]}}).encode()
+    events = BY_NAME["claude"].read(line, 0.0)
+    assert len(events) == 2
+    assert all(len(msgspec.json.encode(event)) < 20_000 for event in events)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "--dangerously-skip-permissions", "../../x", "a/b", "a\0b", "a\nb", "{prompt}", "x" * 1000, ".."]
+)
+def test_a_session_is_not_called_what_is_an_option_a_path_or_without_end(name: str) -> None:
+    story = story_of([Session(id="0198-ab"), Session(id=name)])
+    assert story.session == "0198-ab"
+
+
+def test_what_is_no_sum_of_money_is_none() -> None:
+    assert story_of([Used(usd=-5.0), Used(usd=1.5)]).usage().usd == 1.5
+    assert story_of([Used(usd=1e308), Used(usd=1e308)]).usage().usd == 2e6

@@ -162,6 +162,24 @@ def test_a_person_interrupts_and_is_heard_in_the_same_session(shop: Workshop) ->
     assert call(shop.root, "interrupt", "agent-1").code == 1
 
 
+def test_what_a_program_puts_in_place_of_the_interrupt_file_is_no_word_of_a_person(shop: Workshop) -> None:
+    place = shop.project.state.agent("agent-1").interrupt
+    for index, put in enumerate(("mkdir {0}; touch {0}/x", "rm -r {0}; mkfifo {0}", "rm {0}; ln -s /dev/zero {0}")):
+        record = play(shop, f"item-{index}", {"run": put.format(place)}, {"hang": 0.6}, WRITE)
+        assert record.kind == "landing"
+
+
+@pytest.mark.parametrize("where", ["parallel-loop/salvage", "nowhere"])
+def test_a_session_goes_on_from_the_record_when_its_salvage_was_rewritten(shop: Workshop, where: str) -> None:
+    play(shop, "one", WRITE, {"fail": "usage", "reset_in": 0}, {"run": "cat notes; echo two >> notes"})
+    tree = git(shop.root, "rev-parse", "HEAD^{tree}")
+    unrelated = git(shop.root, "commit-tree", "-m", "of another history", tree)
+    git(shop.root, "update-ref", f"refs/{where}/one/1", unrelated)
+    git(shop.root, "branch", "-q", "-D", "parallel-loop/item/one/1")
+    done = go_on(shop, "one")
+    assert git(shop.root, "show", f"{done.commit}:notes") == "one\ntwo"
+
+
 def test_who_goes_round_in_circles_gets_one_more_chance_in_its_session(shop: Workshop) -> None:
     loop = {"run": "echo same", "times": 6}
     first = play(shop, "one", loop, {"hang": 60}, loop, {"hang": 60}, WRITE)

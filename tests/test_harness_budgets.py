@@ -207,3 +207,13 @@ def test_doctor_says_where_a_budget_has_no_effect(
         if one["name"] == "budget"
     ]
     assert found == ["mute does not say what it costs, so no budget has an effect on it; `usage` shows its tokens"]
+
+
+def test_what_no_program_costs_spoils_no_sum(make: Make) -> None:
+    shop = make("budget: {run: 5}\n")
+    shop.work("less", prompt=costs(-1000.0, 0.5), program="lands")
+    assert RunBudget(shop.project).spent_usd == 0.5
+    record = shop.work("more", prompt=costs(1e308, 1e308), program="lands")
+    assert record.usage is not None
+    assert record.usage.usd == 2e6
+    assert RunBudget(shop.project).is_spent

@@ -1,7 +1,8 @@
 """How what a program prints is read: line by line, each by itself, by pure functions.
 
 Guarantees: no input raises. What is no JSON object, or one of a kind that nobody knows, is no event; it stays in the
-raw log. A line that is longer than LONGEST_LINE bytes is not read.
+raw log. A line that is longer than LONGEST_LINE bytes is not read, and no text of an event is longer than a few
+thousand characters.
 
 Assumes: one JSON object is on one line. Standard error is in the same stream, so other lines may come in between.
 """
@@ -13,10 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
-from .events import AnyEvent, Kind
+from .events import MOST_TEXT, AnyEvent, Kind, brief
 
 LONGEST_LINE = 16_000_000
+_LONGEST_TEXT = 2 * MOST_TEXT
 LONGEST_WORDS = 100_000  # no error message is longer; what is, is data
 
 Object = Mapping[str, Any]
@@ -69,7 +72,7 @@ class Dialect:
     @staticmethod
     def _all(reader: Callable[[Any, float], Iterable[AnyEvent]], found: object, now: float) -> Sequence[AnyEvent]:
         try:
-            return tuple(reader(found, now))
+            return tuple(map(_bounded, reader(found, now)))
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
             return ()  # of another shape than any that is known: a newer version, or no such program at all
 
@@ -80,3 +83,13 @@ class Dialect:
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             return None
         return value if isinstance(value, dict) else None
+
+
+def _bounded(event: AnyEvent) -> AnyEvent:
+    """Return the event; names in it that are none, as somebody puts a whole file there, are cut."""
+    long = {
+        name: brief(value)
+        for name in event.__struct_fields__
+        if isinstance(value := getattr(event, name), str) and len(value) > _LONGEST_TEXT
+    }
+    return structs.replace(event, **long) if long else event

@@ -6,6 +6,7 @@ to what a person or the next attempt can use; whatever is not understood stays i
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from zlib import crc32
 
@@ -30,6 +31,8 @@ Scope = Literal[
     "step", "part", "run", "session"
 ]  # steps and parts of a run add up; of runs and sessions the last counts
 
+_SESSION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+=~-]{0,199}")
+_MOST_USD = 1e6
 MOST_TEXT = 4000  # characters of a text
 MOST_DETAIL = 1000  # of a tool's arguments, or of what came of it
 
@@ -168,6 +171,16 @@ class Over(Event, frozen=True, tag="over"):
 
 
 KeptEvent = AnyEvent | Begun | Printed | Over
+
+
+def is_session_name(text: str) -> bool:
+    """Tell whether a program may be given this as an argument: no option, no path, nothing without end."""
+    return _SESSION_NAME.fullmatch(text) is not None
+
+
+def dollars(told: float | None) -> float | None:
+    """Return what was told as a sum that can be counted with and written down."""
+    return None if told is None else min(max(told, 0.0), _MOST_USD)
 
 
 def brief(text: str, most: int = MOST_TEXT) -> str:

@@ -30,6 +30,8 @@ from .events import (
     ToolEnded,
     Used,
     Waits,
+    dollars,
+    is_session_name,
 )
 
 _IN_GENERAL: dict[Kind, set[Kind]] = {  # how what was said exactly may be said once more
@@ -117,7 +119,8 @@ class Story:
     def _note_words(self, event: Session | Said | Step | Result) -> None:
         match event:
             case Session(id=name, model=model):
-                self.session, self.model = name, model or self.model
+                self.session = name if is_session_name(name) else self.session
+                self.model = model or self.model
             case Said(text=text, more=more):
                 self.said = (self.said + text)[-MOST_TEXT:] if more and self._saying else text or self.said
             case Step():
@@ -180,7 +183,7 @@ class Story:
     # --- what it costs -----------------------------------------------------------------------------------
 
     def _note_use(self, used: Used, scope: Scope) -> None:
-        usage = Usage(used.input, used.cached, used.output, used.usd)
+        usage = Usage(used.input, used.cached, used.output, dollars(used.usd))
         if scope in {"run", "session"}:
             self._used[scope] = usage
             return
