@@ -52,7 +52,7 @@ class Changed(Generic[_T]):
         if self._is_locked:
             yield
             return
-        descriptor = atomic.open_own(self._lock, os.O_RDWR | os.O_CREAT)
+        descriptor = self._open()
         try:
             self._wait_for(descriptor)
             self._is_locked = True
@@ -60,6 +60,14 @@ class Changed(Generic[_T]):
         finally:
             self._is_locked = False
             os.close(descriptor)
+
+    def _open(self) -> int:
+        try:
+            return atomic.open_own(self._lock, os.O_RDWR | os.O_CREAT)
+        except FileExistsError:  # else nobody could write down a limit, and all would run into it for ever
+            if not atomic.clear_the_way(self._lock):
+                raise
+            return atomic.open_own(self._lock, os.O_RDWR | os.O_CREAT)
 
     def _wait_for(self, descriptor: int) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -286,6 +286,20 @@ def _foreign(path: StrPath, number: int = 0) -> FileExistsError:
     return FileExistsError(errno.EEXIST, problem, str(path))
 
 
+def clear_the_way(path: StrPath) -> bool:
+    """Move what has our file's name and is none (a directory, a link, a pipe) aside; False when there is none such.
+
+    For files whose loss costs little: two processes that do this at the same moment may each have one of their own.
+    """
+    try:
+        if stat.S_ISREG(os.lstat(path).st_mode):
+            return False
+        os.rename(path, f"{path}.foreign-{time.time_ns()}")  # noqa: PTH104 (text, see StrPath)
+    except OSError:
+        return False
+    return True
+
+
 def own_names(folder: StrPath) -> list[str]:
     """Return the names in `folder` in order, none when it does not exist or is no directory, as a symbolic link."""
     return sorted(unordered_names(folder))

@@ -7,6 +7,7 @@ import fcntl
 import math
 import multiprocessing
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -488,6 +489,20 @@ def test_a_file_that_a_program_wrote_stops_nobody(
     project.state.accounts.write_bytes(content)
     one.end(claimed(one), "usage", resets_in=60.0)
     assert len(AccountFile(project).look().accounts) == 1
+
+
+@pytest.mark.parametrize("put", ["mkdir {0} && touch {0}/x", "mkfifo {0}", "ln -s /dev/zero {0}", "ln -s nowhere {0}"])
+def test_what_a_program_puts_in_place_of_file_or_lock_is_moved_aside(
+    project: Project, stands: contextlib.ExitStack, put: str
+) -> None:
+    (one,) = some(stands, project, 1)
+    add_all(project, "a")
+    for path in (project.state.accounts, project.state.accounts_lock):
+        path.unlink(missing_ok=True)
+        subprocess.run(["/bin/sh", "-c", put.format(path)], check=True)
+    record = one.end(claimed(one), "usage", resets_in=60.0, not_before="2026-01-01T00:00:05.000000Z")
+    assert record.not_before is None, "the account says when"
+    assert one.take() is None
 
 
 @pytest.mark.parametrize("after_limit", ["", "\nafter_limit: {window: '01:00-02:00'}\n"])
