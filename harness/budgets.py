@@ -14,18 +14,17 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..queue import atomic
 from ..queue.records import Entry, Record, Usage
 from ..queue.requests import OVER_BUDGET
-from ..worktrees.locks import LockTimeout, hold
+from .changing import Changed
 from .configuration.settings import SHELL, Config
 from .programs import program_of
 from .project import Project
-from .rereading import Watched
 from .spending import spent
 from .state import read_record
 
 _LEAST_USD = 0.005  # with less than half a cent nothing can be begun
-_PATIENCE_SECONDS = 2.0
 _TELL_DOLLARS = {"claude", "opencode", "trajectory", "text"}  # dialects, of those that know the prices
 
 
@@ -45,6 +44,14 @@ class Costs(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the attempts of a run have cost, by program."""
 
     usd: dict[str, float] = {}
+
+    @property
+    def sum(self) -> float:
+        """All of them; less than nothing is what nobody of ours writes."""
+        return sum(max(0.0, usd) for usd in self.usd.values())
+
+    def with_more(self, program: str, usd: float) -> Costs:
+        return Costs({**self.usd, program: max(0.0, self.usd.get(program, 0.0)) + usd})
 
 
 def tells_dollars(program: str, config: Config) -> bool:
@@ -108,19 +115,17 @@ class RunBudget:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._file = Watched(project.state.costs, Costs)
+        self._file = Changed(project.state.costs, project.state.costs_lock, Costs)
 
     def add(self, program: str, usage: Usage | None) -> None:
         """Count what an attempt used. What cannot be written is not counted: no reason to stop the work."""
         if usage is None or not usage.usd:
             return
-        before = self.spent_usd
-        with contextlib.suppress(OSError, LockTimeout):
-            with hold(self._project.state.costs_lock, timeout_seconds=_PATIENCE_SECONDS):
-                known = self._file.read().usd
-                self._file.write(Costs({**known, program: known.get(program, 0.0) + usage.usd}))
+        used = usage.usd
+        with contextlib.suppress(OSError):
+            before, after = self._file.change(lambda known: known.with_more(program, used))
             most = self._project.config.budget.run_usd
-            if most is not None and before < most <= self.spent_usd:
+            if most is not None and before.sum < most <= after.sum:
                 self._project.state.record_event("run-over-budget", why=self.why)
 
     def add_what_was_lost(self, entry: Entry) -> None:
@@ -134,11 +139,12 @@ class RunBudget:
         """Forget what an earlier run has cost, unless it was killed and this one goes on with it. Raises OSError."""
         last = read_record(self._project.state.status, _Status)
         if last is None or last.coordinator.state == "stopped":
+            atomic.clear_the_way(self._project.state.costs)
             self._project.state.costs.unlink(missing_ok=True)
 
     @property
     def spent_usd(self) -> float:
-        return sum(self._file.look().usd.values())
+        return self._file.look().sum
 
     @property
     def is_spent(self) -> bool:

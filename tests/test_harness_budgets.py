@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -217,3 +218,26 @@ def test_what_no_program_costs_spoils_no_sum(make: Make) -> None:
     assert record.usage is not None
     assert record.usage.usd == 2e6
     assert RunBudget(shop.project).is_spent
+
+
+@pytest.mark.parametrize("put", ["mkdir {0} && touch {0}/x", "mkfifo {0}", "ln -s /dev/zero {0}"])
+def test_what_a_program_puts_in_place_of_the_sum_hides_no_cost(make: Make, put: str) -> None:
+    shop = make("budget: {run: 5}\n")
+    state = shop.project.state
+    budget = RunBudget(shop.project)
+    for path in (state.costs, state.costs_lock):
+        subprocess.run(["/bin/sh", "-c", put.format(path)], check=True)
+    budget.add("lands", Usage(usd=6.0))
+    assert budget.is_spent
+    state.costs.unlink()
+    subprocess.run(["/bin/sh", "-c", put.format(state.costs)], check=True)
+    PauseFile(shop.project).change(RunBegun())
+    assert not budget.is_spent
+
+
+def test_less_than_nothing_in_the_file_of_the_sum_is_nothing(make: Make) -> None:
+    shop = make("budget: {run: 5}\n")
+    shop.project.state.costs.write_text('{"usd": {"lands": -1000, "other": -1}}')
+    budget = RunBudget(shop.project)
+    budget.add("lands", Usage(usd=6.0))
+    assert budget.spent_usd == 6.0
