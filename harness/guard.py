@@ -10,7 +10,7 @@ coordinator at its start. Trouble in here costs no item an attempt.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class Guard:
         self._earlier: list[Command] = []
         self._quarantine = Quarantine(state.quarantine)
         self._files = SharedFiles(repository.git_dir, self._quarantine)
+        self._last: _Known | None = None  # for when a program has removed what was written down
 
     def variables(self, environ: Collection[str]) -> dict[str, str]:
         """What a program gets so that git writes down what it did; nothing where the user has it written elsewhere."""
@@ -66,23 +67,23 @@ class Guard:
         with self._trouble_told():
             self._forget()
             marker = self._agent.refs
-            atomic.replace_file(marker, b"{}\n")  # its time is that of the file system, which reflogs are compared with
+            atomic.replace_own(marker, b"{}\n")  # its time is that of the file system, which reflogs are compared with
             before = remember(self._repository, marker.stat().st_mtime_ns)
             attempted = Attempted(program_email(self._agent.name), branch, keep_below)
-            atomic.replace_file(marker, msgspec.json.encode(_Attempt(attempted, before)))
+            atomic.replace_own(marker, msgspec.json.encode(_Attempt(attempted, before)))
 
     def look(self, is_quiet: Callable[[Path], bool] = lambda _: False) -> None:
         """Judge the shared files; a program's changes must not reach our own git, nor the next program."""
-        with self._trouble_told(), hold(self._state.shared_lock, timeout_seconds=_PATIENCE_SECONDS):
-            known = read_record(self._state.shared, _Known)
-            now = self._files.look()
-            if known is not None and now == known.files:
-                return
-            if known is not None:
+        with self._trouble_told(), self._alone():
+            written = read_record(self._state.shared, _Known)
+            known, now = written or self._last, self._files.look()
+            if known is not None and now != known.files:
                 for change in self._files.judge(known.files, cache(self._all_commands), is_quiet):
                     self._tell("security" if change.grave else "shared-changed", change.why)
                 now = self._files.look()
-            atomic.replace_file(self._state.shared, msgspec.json.encode(_Known(now)))
+            self._last = _Known(now)
+            if written != self._last:
+                atomic.replace_own(self._state.shared, msgspec.json.encode(self._last))
 
     def settle(self, own: Path | None = None) -> None:
         """Undo what the programs of the attempt did to other refs; `own` is the git directory of a worktree to spare.
@@ -93,7 +94,7 @@ class Guard:
         if begun is None:
             return
         # One at a time: git knows the entries of the stash by their numbers only.
-        with self._trouble_told(), hold(self._state.shared_lock, timeout_seconds=_PATIENCE_SECONDS):
+        with self._trouble_told(), self._alone():
             commands = [*self._earlier, *self._commands(self._agent)]
             if own is not None and not read_line(own / "HEAD").startswith("ref: "):
                 own = None
@@ -112,6 +113,10 @@ class Guard:
                 forget_trace(self._agent.git_trace)
         except OSError:
             return
+
+    def _alone(self) -> AbstractContextManager[int]:
+        atomic.clear_the_way(self._state.shared_lock)
+        return hold(self._state.shared_lock, timeout_seconds=_PATIENCE_SECONDS)
 
     def _forget(self) -> None:
         self._earlier = []

@@ -43,10 +43,4 @@ class Watched(Generic[_T]):
 
     def write(self, content: _T) -> None:
         """Replace the file in one step. Raises OSError."""
-        data = msgspec.json.encode(content) + b"\n"
-        try:
-            atomic.replace_file(self._path, data)
-        except IsADirectoryError:
-            if not atomic.clear_the_way(self._path):
-                raise
-            atomic.replace_file(self._path, data)
+        atomic.replace_own(self._path, msgspec.json.encode(content) + b"\n")

@@ -173,11 +173,24 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     _write_new(draft, data, durable=durable)
     try:
         os.replace(draft, path)
+    except IsADirectoryError as error:  # which names the draft, that is gone by now
+        discard(draft)
+        raise IsADirectoryError(error.errno, error.strerror, str(path)) from None
     except OSError:
         discard(draft)
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def replace_own(path: Path, data: bytes) -> None:
+    """Do the same, and move a directory of that name aside: for places where programs can make one."""
+    try:
+        replace_file(path, data)
+    except IsADirectoryError:
+        if not clear_the_way(path):
+            raise
+        replace_file(path, data)
 
 
 def replace_or_overwrite(path: Path, data: bytes) -> None:

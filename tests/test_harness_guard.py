@@ -76,6 +76,17 @@ def test_nothing_that_all_worktrees_share_reaches_the_next_item(shop: Workshop, 
     git(shop.root, "commit", "-q", "-m", "mine")  # no hook in the way
 
 
+@pytest.mark.parametrize("put", ["rm {0}", "rm {0}; mkdir -p {0}/x", "echo '{{' > {0}", "rm {0}; ln -s nowhere {0}"])
+def test_who_removes_what_is_known_of_shared_files_plants_no_hook(shop: Workshop, put: str) -> None:
+    state = shop.project.state
+    remove = "; ".join(put.format(path) for path in (state.shared, state.shared_lock, state.agent("agent-1").refs))
+    shop.work("one", f"{remove}; {CONTAMINANTS['planted hook']}; git branch theirs")
+    assert not (shop.root / ".git" / "hooks" / "pre-commit").exists()
+    assert shop.work("two", "echo two > two.txt").kind == "landing"
+    shop.work("three", "git branch others")
+    assert "refs/heads/others" not in refs(shop)
+
+
 @pytest.mark.parametrize("name", [b"caf\xe9", "line\u2028separator".encode(), "space\u3000".encode()])
 def test_names_that_other_programs_could_not_write_down_are_in_nobodys_way(shop: Workshop, name: bytes) -> None:
     def branches() -> str:
