@@ -154,7 +154,7 @@ class Attempt:
             return None
         # What is found in the worktree from here on is of this attempt; what was there before has been salvaged.
         session = Session(claim.item.id, claim.attempt, self._evidence.branch, claim.started_at)
-        atomic.replace_file(place.agent.session, msgspec.json.encode(session))
+        atomic.replace_own(place.agent.session, msgspec.json.encode(session))
         place.guard.begin(f"{SALVAGE}/{session.item}/{session.attempt}", session.branch)
         return start
 

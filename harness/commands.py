@@ -56,7 +56,7 @@ class Commands:
         place, claim, config = self._place, self._claim, self._place.project.config
         place_in_git = Place(worktree.git(), "HEAD", branch, claim.attempt, place.target)
         prompt = prompt_for(claim.entry, place.project, place_in_git, resumed)
-        atomic.replace_file(self._prompt_file, prompt.encode(errors="surrogatepass"))
+        atomic.replace_own(self._prompt_file, prompt.encode(errors="surrogatepass"))
         self._ask.unlink(missing_ok=True)
         self._wait.unlink(missing_ok=True)
         self.interruption()  # one that came before was for what ran then

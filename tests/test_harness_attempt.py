@@ -374,3 +374,11 @@ def test_work_of_nobody_is_salvaged_before_the_first_attempt(shop: Workshop) -> 
     worker.close()
     assert_landing(shop, shop.last("one"), "a")
     assert files(shop, salvaged(shop)["unknown/agent-1"]) == {"found"}
+
+
+def test_directories_in_place_of_our_files_cost_the_next_item_nothing(shop: Workshop) -> None:
+    agent = shop.project.state.agent("agent-1")
+    places = (agent.session, agent.prompt_file("two", 1), agent.using, agent.interrupt)
+    shop.work("one", "; ".join(f"rm -f {place}; mkdir -p {place}/x" for place in places))
+    record = shop.work("two", "echo two > two.txt", prompt="Do it.")
+    assert (record.kind, record.outcome) == ("landing", "done"), record
