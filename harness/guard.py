@@ -56,7 +56,9 @@ class Guard:
         self._earlier: list[Command] = []
         self._quarantine = Quarantine(state.quarantine)
         self._files = SharedFiles(repository.git_dir, self._quarantine)
-        self._last: _Known | None = None  # for when a program has removed what was written down
+        # For when a program has removed what was written down.
+        self._last: _Known | None = None
+        self._begun: _Attempt | None = None
 
     def variables(self, environ: Collection[str]) -> dict[str, str]:
         """What a program gets so that git writes down what it did; nothing where the user has it written elsewhere."""
@@ -66,11 +68,12 @@ class Guard:
         """Remember what there is before a program starts: its changes are kept as `<keep_below>-shared/…`."""
         with self._trouble_told():
             self._forget()
-            marker = self._agent.refs
+            self._begun, marker = None, self._agent.refs
             atomic.replace_own(marker, b"{}\n")  # its time is that of the file system, which reflogs are compared with
             before = remember(self._repository, marker.stat().st_mtime_ns)
             attempted = Attempted(program_email(self._agent.name), branch, keep_below)
-            atomic.replace_own(marker, msgspec.json.encode(_Attempt(attempted, before)))
+            self._begun = _Attempt(attempted, before)
+            atomic.replace_own(marker, msgspec.json.encode(self._begun))
 
     def look(self, is_quiet: Callable[[Path], bool] = lambda _: False) -> None:
         """Judge the shared files; a program's changes must not reach our own git, nor the next program."""
@@ -90,7 +93,7 @@ class Guard:
 
         A branch that is checked out there goes when that worktree has been detached: see `Attempt`.
         """
-        begun = read_record(self._agent.refs, _Attempt)
+        begun = self._begun or read_record(self._agent.refs, _Attempt)
         if begun is None:
             return
         # One at a time: git knows the entries of the stash by their numbers only.
@@ -103,6 +106,8 @@ class Guard:
                 self._tell_deed(deed)
             self._forget()
             if own is None:
+                self._begun = None
+                atomic.clear_the_way(self._agent.refs)
                 self._agent.refs.unlink(missing_ok=True)
 
     def keep_short(self) -> None:

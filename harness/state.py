@@ -11,6 +11,7 @@ import msgspec
 
 from ..queue import atomic
 from ..queue.clock import utc_now
+from ..queue.ids import is_id
 from .configuration.wording import in_utf8
 from .diagnose import Verdict
 from .identity import Identity, is_alive
@@ -26,6 +27,7 @@ their history; branches, landed commits and refs/parallel-loop/salvage stay in t
 
 _TRIES = 2  # a heartbeat is overwritten in place where there is no room for a new file
 _FIRST_FILE_TIME = 1e9  # 2001; as a monotonic clock, 31 years without a restart
+_MOST_ATTEMPTS = 1_000_000_000
 _T = TypeVar("_T")
 
 
@@ -200,6 +202,11 @@ class Session(msgspec.Struct, frozen=True):
     attempt: int
     branch: str
     started_at: str | None = None
+
+    def __post_init__(self) -> None:
+        """What is found is saved under this name; one that a program made up must not keep it from being saved."""
+        if not is_id(self.item) or not 1 <= self.attempt <= _MOST_ATTEMPTS:
+            raise ValueError(f"no attempt is called {self.item!r}/{self.attempt}")
 
 
 def read_heartbeat(directory: AgentDirectory) -> Heartbeat | None:

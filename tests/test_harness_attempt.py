@@ -382,3 +382,30 @@ def test_directories_in_place_of_our_files_cost_the_next_item_nothing(shop: Work
     shop.work("one", "; ".join(f"rm -f {place}; mkdir -p {place}/x" for place in places))
     record = shop.work("two", "echo two > two.txt", prompt="Do it.")
     assert (record.kind, record.outcome) == ("landing", "done"), record
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        '{"item": "../../../heads/x", "attempt": 1, "branch": "x"}',
+        '{"item": "a b\\\\n", "attempt": -1, "branch": "--help"}',
+        '{"item": "one.lock", "attempt": 99999999999999999999, "branch": ""}',
+        '{"item": "", "attempt": 1, "branch": "\\\\u0000"}',
+        '{"item": "one/1/x", "attempt": 1, "branch": "x"}',
+    ],
+)
+def test_a_session_that_a_program_wrote_costs_the_next_item_nothing_and_loses_nothing(
+    shop: Workshop, session: str
+) -> None:
+    shop.work("one", "echo one > one.txt")
+    worktree = shop.project.worktrees / "agent-1"
+    (worktree / "left.txt").write_text("left\n")
+    shop.project.state.agent("agent-1").session.write_text(session)
+    record = shop.work("two", "echo two > two.txt")
+    assert (record.kind, record.outcome) == ("landing", "done"), record
+    saved = [
+        ref
+        for ref in git(shop.root, "for-each-ref", "--format=%(refname)").split()
+        if "salvage" in ref and "left.txt" in git(shop.root, "ls-tree", "--name-only", ref)
+    ]
+    assert len(saved) == 1

@@ -82,6 +82,7 @@ def test_who_removes_what_is_known_of_shared_files_plants_no_hook(shop: Workshop
     remove = "; ".join(put.format(path) for path in (state.shared, state.shared_lock, state.agent("agent-1").refs))
     shop.work("one", f"{remove}; {CONTAMINANTS['planted hook']}; git branch theirs")
     assert not (shop.root / ".git" / "hooks" / "pre-commit").exists()
+    assert "refs/heads/theirs" not in refs(shop)
     assert shop.work("two", "echo two > two.txt").kind == "landing"
     shop.work("three", "git branch others")
     assert "refs/heads/others" not in refs(shop)
