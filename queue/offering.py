@@ -85,7 +85,7 @@ def _read_tail(bucket: str) -> _Tail:
         return _FULL
     if buckets.has_other_lines(text):
         return _FULL
-    ages = [line.split(SEPARATOR, 2)[1] for line in text.splitlines()]
+    ages = [line.split(SEPARATOR, 2)[1] for line in text.split("\n") if line]
     return _Tail(len(ages), max(ages, default=""))
 
 

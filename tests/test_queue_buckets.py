@@ -49,6 +49,11 @@ def test_lines_are_read_in_order_and_not_again_once_they_are_struck(path: str) -
     assert read_text(path) == f"{TWO}\n-{ONE[1:]}\n"
 
 
+def test_only_the_end_of_a_line_ends_it(path: str) -> None:
+    Path(path).write_bytes(f"{ONE}\x0b\n{TWO}\x1e\n".encode())
+    assert offering._read_tail(path) == (2, "2026-01-01T000000.000002Z")
+
+
 def test_a_bucket_goes_when_its_last_line_was_struck_and_not_before(path: str) -> None:
     append(path, [ONE, TWO])
     bucket = Bucket(path)
