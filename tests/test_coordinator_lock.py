@@ -26,7 +26,8 @@ sys.stdin.read()
 def test_a_second_coordinator_is_refused_and_told_who_runs(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first = CoordinatorLock(path, 4242, 1.5, "boot")
-    with pytest.raises(AlreadyRunning, match=r"pid 4242, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d.*parallel-loop stop") as told:
+    said = r"pid 4242, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d.*parallel-loop stop"
+    with pytest.raises(AlreadyRunning, match=said) as told:
         CoordinatorLock(path, 1, 1.0, "boot")
     assert told.value.holder == first.holder
     first.close()
