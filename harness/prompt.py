@@ -32,9 +32,8 @@ def answers(entry: Entry) -> str:
 
 
 def earlier(entry: Entry) -> str:
-    """Return what became of the latest attempt that says something to the next one."""
-    record = last_attempt(entry)
-    return "" if record is None else _describe(entry, record)
+    """Return what became of the attempts that say something to the next one."""
+    return joined(*(_describe(entry, record) for record in _telling(entry)))
 
 
 def go_on(entry: Entry, resumed: Resumption) -> str:
@@ -47,15 +46,22 @@ def _last_answer(entry: Entry) -> int:
     return max((number for number, record in enumerate(entry.records) if record.kind == "answered"), default=-1)
 
 
-def last_attempt(entry: Entry) -> Record | None:
-    """Return the record of the latest attempt that says something to the next one, None when there is none.
+def _telling(entry: Entry) -> list[Record]:
+    """Return the records of the attempts that say something to the next one, in their order.
 
-    An attempt that was only interrupted says something when it left commits.
+    The latest that counted; since then each that a person interrupted with a text, and the latest to leave work.
     """
+    found = list[Record]()
     for record in reversed(entry.records):
-        if record.kind in {"released", "failed", "waiting"} and (record.counted or record.commit or record.text):
-            return record
-    return None
+        if record.kind not in {"released", "failed", "waiting"}:
+            continue
+        is_said = record.text and (record.outcome == "interrupted" or not found)
+        is_work = record.commit and not any(one.commit for one in found)
+        if record.counted or is_said or is_work:
+            found.insert(0, record)
+        if record.counted:
+            break
+    return found
 
 
 def _answers(entry: Entry) -> Iterator[str]:

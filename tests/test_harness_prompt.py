@@ -87,6 +87,38 @@ def test_what_a_person_said_who_interrupted_is_told_once() -> None:
     )
 
 
+def test_each_interruption_is_told_and_what_failed_before_them() -> None:
+    def interrupted(said: str, **fields: object) -> Record:
+        why = f"a person interrupted it: {said}"
+        return record("released", outcome="interrupted", why=why, text=said, counted=False, **fields)
+
+    first, second = interrupted("It is SQLite."), interrupted("Use port 8080.", branch="b/3", commit="abc")
+    older = record("released", outcome="timed-out", why="it was stopped")
+    told = prompt(CLAIM, interrupted("Old."), CLAIM, older, CLAIM, CHECK, CLAIM, first, CLAIM, second, CLAIM)
+    assert told.endswith(
+        "An earlier attempt did not land (check-failed): the check `make` ended with exit code 2\n"
+        "Its work is on the branch b/1.\n"
+        "The end of its output:\n"
+        "E: line 3\n\n"
+        "An earlier attempt did not land (interrupted): a person interrupted it: It is SQLite.\n\n"
+        "An earlier attempt did not land (interrupted): a person interrupted it: Use port 8080.\n"
+        "Its work is on the branch b/3."
+    )
+    assert "Old." not in told
+    assert "timed-out" not in told
+
+
+def test_of_attempts_that_cost_nothing_the_latest_to_leave_work_is_told() -> None:
+    left = [
+        record("released", outcome="limited", why=f"limit {number}", counted=False, branch=f"b/{number}", commit="abc")
+        for number in (2, 3)
+    ]
+    told = prompt(CLAIM, CHECK, CLAIM, left[0], CLAIM, left[1], CLAIM)
+    assert "check-failed" in told
+    assert "limit 3" in told
+    assert "limit 2" not in told
+
+
 def test_a_person_who_asks_for_a_retry_changes_nothing_about_what_is_known() -> None:
     failed = record("failed", outcome="timed-out", why="it was stopped after 60 s, its time limit")
     assert "(timed-out): it was stopped after 60 s" in prompt(CLAIM, failed, record("retried"), CLAIM)
