@@ -98,6 +98,18 @@ def test_all_attempts_count_once_by_program_role_day_and_item(past: Past, cli: C
     assert cli("usage", "--since", "soon").code == 2
 
 
+def test_what_nobody_told_is_no_nought(past: Past, cli: CommandLine) -> None:
+    past.add("one", program="claude")
+    past.attempt(100, 50, 10)
+    past.attempt(program="shell")
+    rows = [line.split() for line in cli("usage", "--by", "program").out.splitlines()]
+    assert rows[1:] == [
+        ["claude", "1", "100", "50", "10"],
+        ["shell", "1", "-", "-", "-", "-"],
+        ["in", "all", "2", "100", "50", "10"],
+    ]
+
+
 def test_what_a_killed_worker_had_heard_counts(past: Past, cli: CommandLine) -> None:
     past.add("one", program="codex")
     claim = past.take()

@@ -47,6 +47,8 @@ class Sum:
 
     def cells(self) -> tuple[str, ...]:
         usage = self.usage
+        if self.unknown == self.attempts:  # a nought would say that they used nothing
+            return str(self.attempts), "-", "-", "-", "-"
         tokens = (usage.input, usage.cached, usage.output)
         return str(self.attempts), *(f"{number:,}" for number in tokens), dollars(usage.usd)
 
@@ -59,8 +61,8 @@ class Sum:
 def usage(caller: Caller, group: str | None, since: str | None, as_json: bool) -> None:
     """Show what attempts used, by program, role, day (UTC) and item: tokens read, read from a cache, written; dollars.
 
-    Only what agent programs say of themselves is known, and not every program says what it costs. Every attempt counts,
-    whatever came of it, and of whichever item, packed or not.
+    Only what agent programs say of themselves is known, and not every program says what it costs; `-` is not known.
+    Every attempt counts, whatever came of it, and of whichever item, packed or not.
 
     \b
     Example:
