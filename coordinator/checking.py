@@ -14,7 +14,7 @@ from ..harness.heart import Seen
 from ..harness.keeping.bounds import bounds_of
 from ..harness.keeping.containment import held
 from ..harness.keeping.processes import MARK_AGENT, MARK_STATE
-from ..harness.logs import open_log, output_tail
+from ..harness.logs import note_end, open_log, output_tail
 from ..harness.project import Project
 from ..harness.room import Room
 from ..harness.runner import Job, Run, run
@@ -97,6 +97,9 @@ class Checker:
                 file.write(f"== {command}\n".encode(errors="replace"))
             since = log.stat().st_size
             result = self._run(command, log, is_wanted)
+            output = output_tail(log, since)
+            if not result.ok:
+                note_end(log, result.describe("it"))
             if result.left:
                 self._project.state.record_event("left-running", agent=LANDER, why=result.why_left)
             if result.ended in {"stopped", "fenced"}:
@@ -105,7 +108,7 @@ class Checker:
                 return Verdict(stopped=True)
             if not result.ok:
                 kind = "check" if command in config.checks else "command of `setup: run:`"
-                return Verdict(failed=result.describe(f"the {kind} `{command}`"), output=output_tail(log, since))
+                return Verdict(failed=result.describe(f"the {kind} `{command}`"), output=output)
         return Verdict()
 
     def _run(self, command: str, log: Path, is_wanted: Callable[[], bool]) -> Run:

@@ -19,7 +19,7 @@ from .dialects.story import Story
 from .dialects.table import BY_NAME
 from .heart import Seen
 from .listener import Listener
-from .logs import open_log, output_tail, plain
+from .logs import note_end, open_log, output_tail, plain
 from .pausing.pauses import QUICK_SECONDS
 from .programs import Invocation, Placement, invocation
 from .resuming import Resumption, used_before
@@ -109,7 +109,10 @@ class Commands:
             log.write(f"\n== {command}\n".encode(errors="replace"))
         start = Invocation(SHELL, ("/bin/sh", "-c", command), prompt_on_stdin=False)
         seconds = self._place.project.config.check_timeout_seconds
-        return self._run(self._job(worktree, branch, start, seconds), self.pulse)
+        ended, output = self._run(self._job(worktree, branch, start, seconds), self.pulse)
+        if not ended.ok:
+            note_end(self.log, ended.describe("it"))
+        return ended, output
 
     def _job(self, worktree: Worktree, branch: str, start: Invocation, seconds: float) -> Job:
         return Job(

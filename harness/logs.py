@@ -6,6 +6,7 @@ waited for, as a pipe would be.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -27,6 +28,12 @@ def open_log(path: Path) -> BinaryIO:
     descriptor = atomic.open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.set_blocking(descriptor, True)
     return os.fdopen(descriptor, "ab", buffering=0)
+
+
+def note_end(path: Path, words: str) -> None:
+    """Write how a command ended below what it printed. That is a remark: without room it is left out."""
+    with contextlib.suppress(OSError), open_log(path) as log:
+        log.write(f"\n== {words}\n".encode(errors="replace"))
 
 
 def bound_log(path: Path, *, while_it_runs: bool = False) -> tuple[int, int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.queue.hints import Hints
 from parallel_loop.queue.records import Record
 from parallel_loop.worktrees.landing import Candidate, LandingBranch
@@ -168,6 +170,8 @@ def test_a_check_that_hangs_is_ended_at_its_time_limit_and_the_item_sent_back(tm
     land(project)
     assert "time limit" in why(project, "one")
     assert landed_items(project) == []
+    said = "".join(path.read_text() for path in project.state.agent(LANDER).logs.glob("*.log"))
+    assert re.search(r"\n== it was stopped after .*, its time limit\n\Z", said)
 
 
 def test_what_lands_is_the_commit_that_was_handed_over_wherever_its_branch_is_now(tmp_path: Path) -> None:

@@ -312,6 +312,15 @@ def test_a_failed_check_is_told_to_the_next_attempt(tmp_path: Path) -> None:
     assert_landing(shop, shop.last("one"), "a", "b", branch="parallel-loop/item/one/2")
 
 
+def test_how_a_silent_check_ended_is_in_the_log(tmp_path: Path) -> None:
+    shop = make_workshop(tmp_path / "repo", "checks: ['true', 'kill -9 $$']\n")
+    record = shop.work("one", "echo 1 > a")
+    assert record.log is not None
+    said = (shop.root / record.log).read_text()
+    assert said.endswith("\n== true\n\n== kill -9 $$\n\n== it was ended by signal 9\n")
+    assert record.text is None, "it is no output of the check"
+
+
 def test_no_check_runs_when_there_is_nothing_to_check(tmp_path: Path) -> None:
     shop = make_workshop(tmp_path / "repo", "checks: ['false']\n")
     assert shop.work("one", "true").kind == "done"
