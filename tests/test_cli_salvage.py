@@ -16,6 +16,8 @@ from parallel_loop.worktrees.pool import Pool
 from parallel_loop.worktrees.repository import Repository
 from parallel_loop.worktrees.salvage import SALVAGE, keep
 from support.cli import CommandLine
+from support.landing import hand_over
+from support.queues import append
 from support.repository import attempt_git, commit, git
 from support.runs import make_project
 
@@ -43,6 +45,22 @@ def test_nothing_was_saved(cli: CommandLine) -> None:
     assert json.loads(cli("salvage", "--json").out) == []
     answer = cli("salvage", "show", "fix")
     assert (answer.code, answer.line) == (1, "nothing was saved under 'fix'; `parallel-loop salvage` lists what was")
+
+
+def test_work_that_is_on_a_branch_was_not_saved_besides(cli: CommandLine, project: Project) -> None:
+    for _ in range(2):
+        hand_over(project, "fix", {"a": "1"})
+        append(project.queue, "fix", "released")
+    hand_over(project, "fix", {"a": "1"})
+    append(project.queue, "fix", "failed")
+    git(project.root, "branch", "-qD", "parallel-loop/item/fix/3")
+    said = {name: cli("salvage", "show", name) for name in ("fix", "fix/1", "fix/3")}
+    assert {answer.code for answer in said.values()} == {1}
+    for name, number in (("fix", 2), ("fix/1", 1)):
+        branch = f"the work of attempt {number} is on its branch parallel-loop/item/fix/{number}"
+        command = f"`parallel-loop diff fix --attempt {number}` shows it"
+        assert said[name].line == f"nothing was saved under {name!r}; {branch}; {command}"
+    assert said["fix/3"].line == "nothing was saved under 'fix/3'; `parallel-loop salvage` lists what was"
 
 
 def test_the_list_and_what_is_in_it(cli: CommandLine, project: Project) -> None:

@@ -74,7 +74,7 @@ def show(caller: Caller, text: str, as_json: bool) -> None:
     target = project.config.target or repository.branch_checked_out()
     against = repository.branch_tip(target) if target else repository.resolve("HEAD")
     shown = []
-    for one in _find(repository, text):
+    for one in _find(project, repository, text):
         has = content(repository.git, one.commit, against)
         files: list[dict[str, object]] = [
             {"path": in_utf8(name), "added": added, "removed": removed} for name, added, removed in has.files
@@ -102,7 +102,7 @@ def restore(caller: Caller, text: str, branch: str | None) -> None:
     from ...worktrees.salvaged import restore as make_branch
 
     project, repository = _open(caller)
-    found = _find(repository, text)
+    found = _find(project, repository, text)
     if len({one.commit for one in found}) > 1:
         names = ", ".join(one.name for one in found)
         raise WrongUsage(f"{text} means several: {names}; name one of them")
@@ -155,13 +155,32 @@ def _open(caller: Caller) -> tuple[Project, Repository]:
     return project, Repository.open(project.root)
 
 
-def _find(repository: Repository, text: str) -> list[Saved]:
+def _find(project: Project, repository: Repository, text: str) -> list[Saved]:
     from ...worktrees.salvaged import matching, saved
 
     found = matching(saved(repository), text)
     if not found:
-        raise NotThere(f"nothing was saved under {text!r}; `parallel-loop salvage` lists what was")
+        elsewhere = _on_branch(project, repository, text)
+        raise NotThere(f"nothing was saved under {text!r}; {elsewhere or '`parallel-loop salvage` lists what was'}")
     return found
+
+
+def _on_branch(project: Project, repository: Repository, text: str) -> str:
+    """Say on which branch the work of an item, or of its attempt, is; nothing when it is on none."""
+    from ...queue.ids import InvalidId, check_id
+
+    item_id, _, number = text.partition("/")
+    try:
+        entry = project.queue.entry(check_id(item_id))
+    except InvalidId:
+        return ""
+    attempt = branch = None
+    for record in () if entry is None else entry.records:
+        attempt = (attempt or 0) + 1 if record.kind == "claimed" else attempt
+        if record.branch and number in {"", str(attempt)} and repository.branch_tip(record.branch):
+            branch = f"the work of attempt {attempt} is on its branch {record.branch}"
+            branch += f"; `parallel-loop diff {item_id} --attempt {attempt}` shows it"
+    return branch or ""
 
 
 def _row(one: Saved) -> dict[str, object]:
