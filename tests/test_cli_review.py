@@ -224,6 +224,26 @@ def test_review_holds_an_item_shows_it_and_a_rejection_reaches_the_next_attempt(
     assert kinds(project, "one") == ["claimed", "waiting", "answered", "claimed", "waiting", "landing", "done"]
 
 
+def test_what_was_approved_without_a_coordinator_lands_at_once_on_demand(project: Project, cli: CommandLine) -> None:
+    hold(project, "one", {"one": "1\n"})
+    said = "one is approved and lands in the next run; `parallel-loop land one` lands it at once\n"
+    assert cli("approve", "one").out == said
+    assert cli("land", "one").code == 0
+    assert states(project) == {"one": "done"}
+    assert landed_items(project, "main") == ["one"]
+
+
+def test_what_is_approved_while_a_coordinator_runs_is_not_sent_elsewhere(
+    tmp_path: Path, project: Project, cli: CommandLine
+) -> None:
+    hold(project, "one", {"one": "1\n"})
+    add(project, "busy", waits_for(tmp_path / "go"))
+    with running(project, "--agents", "1") as run:
+        run.until_working("busy")
+        said = "one is approved and lands; `parallel-loop status` shows how that goes\n"
+        assert cli("approve", "one").out == said
+
+
 # --- land: never --------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from ...harness.state import AgentDirectory, living_worker
 from ...queue import atomic, requests
 from ...queue.ids import check_id
 from ..errors import NotThere, WrongUsage
+from ..lock import read_holder
 from .caller import Caller, find_entry, nobody
 from .fields import check_text
 
@@ -112,6 +113,8 @@ def _at_work(project: Project, name: str) -> AgentDirectory:
 def approve(caller: Caller, item_id: str) -> None:
     """Let the work of an item that waits for review land (`land: review` in the configuration).
 
+    A running coordinator, or the next one, lands it; without one `parallel-loop land ID` does so at once.
+
     \b
     Example:
       parallel-loop diff fix-login
@@ -120,7 +123,10 @@ def approve(caller: Caller, item_id: str) -> None:
     project = caller.project()
     find_entry(project, item_id)
     requests.approve(project.queue, item_id)
-    click.echo(f"{item_id} is approved and lands while a coordinator runs")
+    if read_holder(project.state.coordinator_lock) is not None:
+        click.echo(f"{item_id} is approved and lands; `parallel-loop status` shows how that goes")
+    else:
+        click.echo(f"{item_id} is approved and lands in the next run; `parallel-loop land {item_id}` lands it at once")
 
 
 @click.command(short_help="Send an item that waits for review back to work, with REASON in its prompt")

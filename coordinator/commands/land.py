@@ -20,7 +20,8 @@ from .caller import Caller, find_entry
 def land(caller: Caller, item_ids: tuple[str, ...]) -> int:
     """Land items that were left on their branches (`land: never` in the configuration); without ID all of them.
 
-    A running coordinator is handed them. Without one they land here and now, checked as ever, one line for each change;
+    One that was approved (`land: review`) can be named, too. A running coordinator is handed them. Without one they
+    land here and now, checked as ever, one line for each change;
     what conflicts or fails the checks goes back for another attempt. The first Ctrl-C ends it after what is being
     tested, the second at once; what has not landed by then does so in the next run.
 
