@@ -15,6 +15,7 @@ from ..harness.shortage import Lack, find_lack
 from ..harness.state import Heartbeat, place_order, read_record
 from ..queue.clock import later, seconds_between, utc_now
 from ..queue.records import Entry, State
+from ..queue.requests import reason
 from ..queue.survey import Survey
 from . import snapshot as model
 from .attention import attention, paused, shared, shut
@@ -236,5 +237,5 @@ def recent(entries: Iterable[tuple[Entry, State]]) -> Iterable[RecentItem]:
             agent=last.agent,
             at=last.at,
             seconds=last.seconds,
-            why=last.why,
+            why=reason(entry),
         )

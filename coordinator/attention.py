@@ -16,7 +16,7 @@ from ..harness.pausing.pauses import Trouble
 from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
-from ..queue.requests import OVER_BUDGET, REVIEW, is_unlanded
+from ..queue.requests import OVER_BUDGET, is_review, is_unlanded, reason
 from ..queue.survey import Survey
 from ..worktrees.quarantine import Call
 from .drawing.moments import clock
@@ -113,14 +113,9 @@ def shared(call: Call) -> Attention:
 
 def _question(entry: Entry) -> Attention:
     item_id, why = entry.item.id, _why(entry)
-    if entry.last is not None and entry.last.outcome == REVIEW:
-        look = f"parallel-loop diff {item_id}"
-        if look not in why:  # as an earlier version said it
-            also = (
-                f"`parallel-loop approve {item_id}` lets it land, `parallel-loop reject {item_id} REASON` sends it back"
-            )
-            why = f"{why}; {also}" if why else also
-        return Attention(item=item_id, why=why, next=look)
+    if is_review(entry):
+        also = "then `approve` or `reject` it"
+        return Attention(item=item_id, why=f"{why}; {also}" if why else also, next=f"parallel-loop diff {item_id}")
     return Attention(item=item_id, why=why, next=f"parallel-loop answer {item_id} TEXT")
 
 
@@ -183,4 +178,4 @@ def _waiting(ids: Sequence[str], dependency: str, state: str, command: str) -> A
 
 
 def _why(entry: Entry) -> str:
-    return (entry.last.why if entry.last else None) or ""
+    return reason(entry) or ""

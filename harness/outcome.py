@@ -12,7 +12,7 @@ import msgspec
 
 from ..queue.clock import later
 from ..queue.records import Entry, Record, Usage
-from ..queue.requests import REVIEW, UNLANDED
+from ..queue.requests import REVIEW, UNLANDED, WANTS_A_LOOK
 from ..queue.retry import RetryPolicy
 from .configuration.settings import Program
 from .dialects.story import Story
@@ -163,11 +163,7 @@ def _success(evidence: Evidence, item_id: str, land: Landing) -> Record:
     if evidence.commits == 0:
         return _record(evidence, "done", "done", "nothing to land: the program changed nothing")
     if land == "review":
-        why = (
-            f"wants a look before it lands: `parallel-loop diff {item_id}`, then "
-            f"`parallel-loop approve {item_id}` or `parallel-loop reject {item_id} REASON`"
-        )
-        return _record(evidence, "waiting", REVIEW, why)
+        return _record(evidence, "waiting", REVIEW, WANTS_A_LOOK)
     if land == "never":
         why = f"left on its branch {evidence.branch}, as configured; `parallel-loop land {item_id}` lands it"
         return _record(evidence, "waiting", UNLANDED, why)

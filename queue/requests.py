@@ -16,6 +16,18 @@ from .store import Queue
 REVIEW = "review"
 UNLANDED = "unlanded"
 OVER_BUDGET: Final = "over-budget"  # of one that waits because it has cost what it may
+WANTS_A_LOOK = "wants a look"  # why an item waits for review
+
+
+def is_review(entry: Entry) -> bool:
+    """Whether the item waits for a person's look."""
+    return entry.last is not None and entry.last.kind == "waiting" and entry.last.outcome == REVIEW
+
+
+def reason(entry: Entry) -> str | None:
+    """Why the item is as it is, in few words; of a review earlier versions wrote a sentence with three commands."""
+    why = None if entry.last is None else entry.last.why
+    return WANTS_A_LOOK if is_review(entry) and (why or "").startswith(WANTS_A_LOOK) else why
 
 
 def is_unlanded(entry: Entry) -> bool:

@@ -210,7 +210,7 @@ def test_review_holds_an_item_shows_it_and_a_rejection_reaches_the_next_attempt(
     assert drain(project) == 0
     [asked] = current_snapshot(project).attention
     assert asked.next == "parallel-loop diff one"
-    assert "`parallel-loop approve one` or `parallel-loop reject one REASON`" in asked.why
+    assert asked.why == "wants a look; then `approve` or `reject` it"
     assert "+1" in cli("diff", "one").out
     assert cli("reject", "one", "two is wanted").code == 0
     assert drain(project) == 0
@@ -222,6 +222,20 @@ def test_review_holds_an_item_shows_it_and_a_rejection_reaches_the_next_attempt(
     assert drain(project) == 0
     assert landed_items(project, "main") == ["one"]
     assert kinds(project, "one") == ["claimed", "waiting", "answered", "claimed", "waiting", "landing", "done"]
+
+
+@pytest.mark.parametrize("why", ["wants a look", "wants a look before it lands: `parallel-loop diff one`, then `para…"])
+def test_the_reason_of_a_review_is_short_also_where_an_earlier_version_wrote_a_sentence(
+    project: Project, cli: CommandLine, why: str
+) -> None:
+    hold(project, "one", {"one": "1\n"}, why=why)
+    snapshot = current_snapshot(project)
+    assert [need.why for need in snapshot.attention] == ["wants a look; then `approve` or `reject` it"]
+    assert [item.why for item in snapshot.recent] == ["wants a look"]
+    assert cli("list").out.splitlines()[1].endswith("wants a look")
+    shown = " ".join(cli("show", "one").out.split())
+    for command in ("diff one`", "approve one`", "reject one REASON`"):
+        assert f"`parallel-loop {command}" in shown
 
 
 def test_what_was_approved_without_a_coordinator_lands_at_once_on_demand(project: Project, cli: CommandLine) -> None:

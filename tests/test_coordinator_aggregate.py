@@ -99,13 +99,9 @@ def test_what_needs_a_person_is_said_with_the_command_to_run_next(project: Proje
     append(project.queue, "gone", "cancelled")
     add(project, "after-failed", after=("fails",))
     add(project, "after-cancelled", after=("gone",))
-    approve, reject = "parallel-loop approve", "parallel-loop reject"
     assert attention(project) == {
         "asks": ("which licence?", "parallel-loop answer asks TEXT"),
-        "looks": (
-            f"wants a look; `{approve} looks` lets it land, `{reject} looks REASON` sends it back",
-            "parallel-loop diff looks",
-        ),
+        "looks": ("wants a look; then `approve` or `reject` it", "parallel-loop diff looks"),
         "fails": ("the program ended with exit code 1", "parallel-loop show fails"),
         "after-failed": ("waits for fails, which is failed", "parallel-loop show fails"),
         "after-cancelled": ("waits for gone, which is cancelled", "parallel-loop retry gone"),

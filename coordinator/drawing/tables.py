@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from ...harness.configuration.units import format_duration
 from ...queue.records import Item
+from ...queue.requests import REVIEW
 from ...queue.survey import STATES
 from ..snapshot import Snapshot
 from . import cells
@@ -66,6 +67,9 @@ def item_text(details: ItemDetails, item: Item | None = None, frame: Frame | Non
     frame = frame or Frame.of_stream()
     after = ", ".join(details.after)
     state = f"{details.state}: {details.why}" if details.why else details.state
+    if details.state == "waiting" and details.history[-1].outcome == REVIEW:
+        approve = f"`parallel-loop approve {details.id}` or `parallel-loop reject {details.id} REASON`"
+        state += f"; `parallel-loop diff {details.id}`, then {approve}"
     priority = f"{details.priority} (0 is the most urgent, 9 the least)"
     pairs: list[tuple[str, str | None]] = [
         ("title", details.title),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from ...queue.records import ENDED, Entry, Record, State, Usage
+from ...queue.requests import reason
 
 
 class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +70,7 @@ def item_row(entry: Entry, state: State, waits_for: Sequence[str] = ()) -> ItemR
     keeps it from being begun though it is ready.
     """
     item, last = entry.item, entry.last
-    why = last.why if last is not None else None
+    why = reason(entry)
     if state in {"blocked", "ready"} and waits_for:
         why = "waits for " + ", ".join(waits_for)
     attempt = _latest_attempt(entry.records)
