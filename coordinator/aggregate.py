@@ -14,6 +14,7 @@ from ..harness.rereading import Watched
 from ..harness.shortage import Lack, find_lack
 from ..harness.state import Heartbeat, place_order, read_record
 from ..queue.clock import later, seconds_between, utc_now
+from ..queue.markers import is_owner_alive
 from ..queue.records import Entry, State
 from ..queue.requests import reason
 from ..queue.survey import Survey
@@ -56,7 +57,8 @@ def current_snapshot(project: Project) -> Snapshot:
     agents = _agents_by_their_word(beats, holder, last)
     paused_programs = pauses(project, PausedWork(project, survey))
     if holder is None:
-        return build(project, survey, agents, coordinator, (*_left_behind(beats), *paused_programs))
+        calls = (*_left_behind(beats), *_of_the_dead(project, survey), *paused_programs)
+        return build(project, survey, agents, coordinator, calls)
     lack = find_lack(project.folders.values())
     silence = () if lack else _silence(last, holder)
     return build(project, survey, agents, coordinator, (*silence, *paused_programs), lack)
@@ -73,6 +75,19 @@ def pauses(project: Project, work: PausedWork) -> Iterator[Attention]:
 def _left_behind(left: Sequence[Heartbeat]) -> Iterator[Attention]:
     if left:
         yield Attention(item=None, why=f"no coordinator runs, and {describe(left)}", next="parallel-loop run")
+
+
+def _of_the_dead(project: Project, survey: Survey) -> Iterator[Attention]:
+    """Say whose worker is dead: without a coordinator nobody takes these items back."""
+    claimed = [entry for entry in survey.entries() if entry.last_is("claimed")]
+    record = project.queue.layout.record
+    dead = [entry for entry in claimed if not is_owner_alive(record(entry.item.id, len(entry.records)))]
+    if not dead:
+        return
+    who = "its worker is dead" if len(dead) == 1 else f"the workers of {len(dead)} items are dead"
+    what = "it" if len(dead) == 1 else "them"
+    why = f"{who}, and no coordinator runs: the next run takes {what} back, or `parallel-loop doctor --repair`"
+    yield Attention(item=dead[0].item.id if len(dead) == 1 else None, why=why, next="parallel-loop run")
 
 
 def _silence(last: Snapshot | None, holder: Holder) -> Iterator[Attention]:

@@ -108,6 +108,24 @@ def test_what_needs_a_person_is_said_with_the_command_to_run_next(project: Proje
     }
 
 
+def test_whose_worker_is_dead_is_told_while_nobody_takes_it_back(project: Project) -> None:
+    add(project, "one")
+    one = take(project, "one")
+    assert attention(project) == {}
+    one.close()
+    mend = "and no coordinator runs: the next run takes {} back, or `parallel-loop doctor --repair`"
+    assert attention(project) == {"one": (f"its worker is dead, {mend.format('it')}", "parallel-loop run")}
+    add(project, "two")
+    two = Taker(project.queue, Owner("agent-2", os.getpid()))
+    assert two.take() is not None
+    two.close()
+    said = f"the workers of 2 items are dead, {mend.format('them')}"
+    assert attention(project) == {None: (said, "parallel-loop run")}
+    lock = CoordinatorLock(project.state.coordinator_lock, os.getpid(), 1.0, "boot")
+    assert attention(project) == {}, "a coordinator takes them back itself"
+    lock.close()
+
+
 def test_damage_in_the_queue_needs_a_person(project: Project) -> None:
     add(project, "one")
     Path(project.queue.layout.record("one", 1)).write_text("nonsense")
