@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.coordinator.target_report import RemoteReport, TargetReport, write_target
 from parallel_loop.harness.child import hold_for_life
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.keeping.processes import MARK_AGENT, MARK_STATE
@@ -55,6 +56,24 @@ def test_doctor_names_each_fault_with_its_remedy(root: Path, cli: CommandLine, p
     assert found["target"]["detail"] == "there is no branch 'nowhere'"
     assert found["program"]["detail"] == "mine: no-such-program is not on PATH"
     assert all(finding["remedy"] for finding in found.values())
+
+
+def test_doctor_repeats_the_last_known_trouble_with_the_remote(root: Path, cli: CommandLine, project: Project) -> None:
+    (root / "parallel-loop.yaml").write_text("remote: origin\n")
+    git(root, "remote", "add", "origin", "/nowhere.git")
+    project.state.create()
+
+    def told(remote: RemoteReport) -> tuple[str, str, str | None]:
+        write_target(project.state.root, TargetReport("main", "abc", remote=remote))
+        found = json.loads(cli("doctor", "--json").out)["findings"]
+        [finding] = [one for one in found if one["name"] == "remote"]
+        return finding["verdict"], finding["detail"], finding["remedy"]
+
+    trouble = "origin cannot be fetched from: gone"
+    expected = ("warn", f"{trouble} (when a run last tried)", "git fetch origin")
+    assert told(RemoteReport("origin", None, trouble, "git fetch origin")) == expected
+    assert told(RemoteReport("another", None, "another cannot be fetched from")) == ("ok", "origin", None)
+    assert told(RemoteReport("origin", "abc")) == ("ok", "origin", None)
 
 
 def test_doctor_outside_a_repository_and_with_a_bad_configuration_still_says_what_it_can(

@@ -14,6 +14,7 @@ from ...harness.versions import Found, find_programs, path_of
 from ...worktrees.operations import operation_in_progress
 from ...worktrees.repository import EmptyRepository, Repository
 from ..remote_start import require_remote
+from ..target_report import read_target
 from .findings import Finding, fail, failed_with, ok, warn
 
 # A killed git leaves these behind, and then every git command that needs them fails.
@@ -48,15 +49,25 @@ def check_target(config: Config, repository: Repository) -> Finding:
     return ok("target", target)
 
 
-def check_remote(config: Config, repository: Repository) -> Iterator[Finding]:
-    """Look whether the remote is one of the repository's; nobody is asked over the network."""
+def check_remote(project: Project, repository: Repository) -> Iterator[Finding]:
+    """Look whether the remote is one of the repository's; of the network the last run's trouble is told, if it had any.
+
+    Nobody is asked over the network.
+    """
+    config = project.config
     if config.remote is None:
         return
     try:
         require_remote(config, repository)
-        yield ok("remote", config.remote)
     except ConfigError as error:
         yield failed_with("remote", error)
+        return
+    target = read_target(project.state.root)
+    known = None if target is None else target.remote
+    if known is not None and known.name == config.remote and known.blocked:
+        yield warn("remote", f"{known.blocked} (when a run last tried)", known.next or "mend it; the next run tries it")
+    else:
+        yield ok("remote", config.remote)
 
 
 def check_configuration(config: Config) -> Iterator[Finding]:

@@ -91,7 +91,7 @@ def examine(start: Path) -> Iterator[Finding]:
         yield failed_with("configuration", error)
     project = Project(repository.root, config, StateDirectory(repository.root / DIRECTORY))
     yield check_target(config, repository)
-    yield from check_remote(config, repository)
+    yield from check_remote(project, repository)
     yield from check_programs(project)
     yield from check_pauses(project)
     yield from check_file_system(project.state.root if project.state.root.is_dir() else project.root)
