@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 import click
 
@@ -57,6 +58,17 @@ _SECTIONS: dict[str, dict[str, str]] = {
 COMMANDS = {name: place for section in _SECTIONS.values() for name, place in section.items()}
 
 
+class _Context(click.Context):
+    """Names the command in an error that click raises without it, as of an option that lacks its value."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if isinstance(error, click.UsageError) and error.ctx is None:
+            error.ctx = self
+        return super().__exit__(kind, error, trace)
+
+
 class _Commands(click.Group):
     """The commands of the table above."""
 
@@ -69,6 +81,8 @@ class _Commands(click.Group):
         module, _, attribute = COMMANDS[name].partition(":")
         command = getattr(importlib.import_module(f".commands.{module}", __package__), attribute)
         assert isinstance(command, click.Command)
+        for one in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+            one.context_class = _Context
         return command
 
     def resolve_command(

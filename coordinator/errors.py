@@ -110,9 +110,21 @@ def _explain_usage(error: click.ClickException) -> str:
     """Click's message on one line, with the command it is about and where its options are explained."""
     text = error.format_message().strip().removesuffix(".").replace("\n", " ")
     context = getattr(error, "ctx", None)
+    if isinstance(error, click.NoSuchOption) and context is not None:
+        text = _of_all_commands(error.option_name, context) or text
     path = context.command_path if context is not None else "parallel-loop"
     name = path.removeprefix("parallel-loop").strip()
     return f"{name + ': ' if name else ''}{text[:1].lower()}{text[1:]}; see `{path} --help`"
+
+
+def _of_all_commands(option: str, context: click.Context) -> str | None:
+    """Say where an option goes that is not of one command but of all; None when it is no such one."""
+    for parameter in context.find_root().command.params:
+        if option in parameter.opts:
+            value = f" {parameter.metavar}" if parameter.metavar else ""
+            command = context.command_path.removeprefix("parallel-loop").strip()
+            return f"{option} goes before the command: `parallel-loop {option}{value} {command}`"
+    return None
 
 
 def _code_of(error: BaseException) -> int | None:
