@@ -108,5 +108,8 @@ def _json(text: str) -> object:
 
 
 def _line_of(error: ValueError, text: str) -> int | None:
+    """Return the line that `error` is about: of what was cut off, the last."""
     at_byte = re.search(r"\(byte (\d+)\)", str(error))
-    return text.encode("utf-8", "surrogatepass").count(b"\n", 0, int(at_byte[1])) + 1 if at_byte else None
+    if at_byte is None:
+        return text.rstrip().count("\n") + 1 if "truncated" in str(error) else None
+    return text.encode("utf-8", "surrogatepass").count(b"\n", 0, int(at_byte[1])) + 1
