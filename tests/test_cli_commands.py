@@ -133,6 +133,18 @@ def test_show_tells_since_when_an_item_is_worked_on_and_where_it_prints(cli: Com
     assert claimed["at"] == history[0]["at"]
 
 
+@pytest.mark.parametrize("kind", ["done", "failed", "cancelled"])
+def test_an_item_that_has_ended_has_no_next_prompt(cli: CommandLine, project: Project, taker: Taker, kind: str) -> None:
+    cli("add", "--command", "true", "--id", "a")
+    end(project, taker, take(taker), kind=kind)
+    answer = cli("show", "a", "--prompt")
+    retry = "" if kind == "done" else "; `parallel-loop retry a` has it tried again"
+    assert (answer.code, answer.out, answer.line) == (1, "", f"a is {kind}, so nothing more is sent{retry}")
+    if kind != "done":
+        cli("retry", "a")
+        assert cli("show", "a", "--prompt").code == 0
+
+
 def test_a_person_decides(cli: CommandLine, project: Project, taker: Taker) -> None:
     cli("add", "--command", "true", "--id", "a")
     refusals = [cli("retry", "a"), cli("answer", "a", "yes"), cli("approve", "a"), cli("reject", "a", "no")]

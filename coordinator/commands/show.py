@@ -10,7 +10,7 @@ import click
 from ...harness.project import Project
 from ...harness.state import read_session
 from ...queue.atomic import Unreadable, read_file
-from ...queue.records import Entry
+from ...queue.records import ENDED, Entry
 from ..drawing.views import InHand, item_details
 from ..errors import NotThere, WrongUsage
 from ..held_up import held_up
@@ -28,6 +28,7 @@ def show(caller: Caller, item_id: str, as_json: bool, as_prompt: bool) -> None:
     """Show one item: what it is, its state, and every attempt with its outcome, reason, branch, commit and log.
 
     With --prompt: the text that the next attempt would be sent as things are now, or that the one in hand was sent.
+    Of an item that has ended there is none.
 
     \b
     Example:
@@ -65,6 +66,9 @@ def _prompt(project: Project, entry: Entry) -> bytes:
             if data is not None:
                 return data
         raise NotThere(f"attempt {entry.attempts} at {item.id} has not been sent anything yet; ask again in a moment")
+    if last is not None and last.kind in ENDED:
+        retry = "" if last.kind == "done" else f"; `parallel-loop retry {item.id}` has it tried again"
+        raise NotThere(f"{item.id} is {last.kind}, so nothing more is sent{retry}")
     from ...harness.briefing import Place, prompt_for
     from ...harness.programs import check_runnable, program_of
     from ...harness.resuming import resumption
