@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,7 +15,6 @@ from .briefing import Place, prompt_for
 from .budgets import cap_of
 from .configuration.settings import SHELL
 from .dialects.story import Story
-from .dialects.table import BY_NAME
 from .heart import Seen
 from .listener import Listener
 from .logs import note_end, open_log, output_tail, plain
@@ -73,7 +71,7 @@ class Commands:
             prompt_file=self._prompt_file,
             result_file=self._result_file,
             answered=answered,
-            session=str(uuid.uuid4()) if resumed is None else resumed.session,
+            session=_new_session() if resumed is None else resumed.session,
             resumes=resumed is not None,
             most_usd=None if cap is None else cap.usd,
         )
@@ -101,6 +99,8 @@ class Commands:
         self._result_file.unlink(missing_ok=True)
         if start.dialect is None:
             return None
+        from .dialects.table import BY_NAME  # not before a program needs it: a worker must start quickly
+
         return Listener(BY_NAME[start.dialect], self.log, self._events, self._result_file)
 
     def run_shell(self, worktree: Worktree, branch: str, command: str) -> tuple[Run, str]:
@@ -185,3 +185,9 @@ class Commands:
     def log_name(self) -> str:
         """Return how records name the log: relative to the repository, as a person there can open it."""
         return str(self.log.relative_to(self._place.project.root))
+
+
+def _new_session() -> str:
+    from uuid import uuid4
+
+    return str(uuid4())

@@ -16,7 +16,6 @@ from ..queue.requests import REVIEW, UNLANDED, WANTS_A_LOOK
 from ..queue.retry import RetryPolicy
 from .configuration.settings import Program
 from .dialects.story import Story
-from .dialects.table import BY_NAME
 from .dialects.verdict import Finding
 from .dialects.verdict import find as find_in
 from .runner import Run
@@ -119,6 +118,8 @@ def find(story: Story, program: Program, run: Run, now: float) -> Finding | None
         return Finding(waits.kind, run.describe("the program"), resets_at)
     if run.ended != "exited" or program.dialect is None:
         return None
+    from .dialects.table import BY_NAME  # see commands.py
+
     return find_in(story, BY_NAME[program.dialect], run.returncode)
 
 
