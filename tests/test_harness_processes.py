@@ -124,7 +124,7 @@ def test_descendants_end_politely_when_they_can(mark: Mark, tmp_path: Path, othe
 
 
 def test_a_kept_child_keeps_its_own_children(mark: Mark, tmp_path: Path, others: list[int]) -> None:
-    kept = started(mark, tmp_path / "up", ("/bin/sh", "-c", f"sleep 600 & touch {tmp_path}/up; wait"))
+    kept = started(mark, tmp_path / "up", ("/bin/sh", "-c", f"sleep 600 & : > {tmp_path}/up; wait"))
     other = start(mark)
     assert end_below(0.0, [*others, kept.pid]) == 1
     assert len(mark.living()) == 2
@@ -266,9 +266,12 @@ def test_only_the_marked_are_ended_and_what_is_below_them(mark: Mark, tmp_path: 
 
 
 def test_what_lives_below_is_found_and_measured(mark: Mark, tmp_path: Path) -> None:
-    child = started(mark, tmp_path / "up", ("/bin/sh", "-c", f"sleep 600 & touch {tmp_path}/up; wait"))
-    seen = below(child.pid)
-    assert [Path(f"/proc/{member.pid}/comm").read_text() for member in seen] == ["sleep\n"]
+    child = started(mark, tmp_path / "up", ("/bin/sh", "-c", f"sleep 600 & : > {tmp_path}/up; wait"))
+
+    def names() -> list[str]:
+        return [Path(f"/proc/{member.pid}/comm").read_text() for member in below(child.pid)]
+
+    eventually(lambda: names() == ["sleep\n"])  # between fork and exec it still has the shell's name
     own = look_at(os.getpid())
     fair = tree.shared_fairly_bytes(os.getpid())
     assert own is not None
