@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,17 +43,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
 
 def play(shop: Workshop, item_id: str, *steps: dict[str, Any], attempts: int = 1) -> Record:
     return shop.work(item_id, prompt=f"Do it.\n<<<SCRIPT {json.dumps(steps)} SCRIPT>>>", attempts=attempts)
-
-
-def go_on(shop: Workshop, item_id: str, agent: str = "agent-1") -> Record:
-    """Make another attempt, when it is due."""
-    worker = shop.worker(agent)
-    try:
-        while not worker.work_once():
-            time.sleep(0.05)
-    finally:
-        worker.close()
-    return shop.last(item_id)
 
 
 def prompts(session: str | None) -> list[str]:
@@ -113,7 +101,7 @@ def test_what_it_was_not_allowed_is_asked(shop: Workshop) -> None:
 def test_a_session_goes_on_with_its_own_work_and_all_of_it_lands(shop: Workshop) -> None:
     limited = play(shop, "one", WRITE, {"fail": "usage", "reset_in": 0}, {"run": "cat notes; echo two >> notes"})
     git(shop.root, "commit", "-q", "--allow-empty", "-m", "meanwhile")
-    done = go_on(shop, "one")
+    done = shop.work_when_due("one")
     assert (done.kind, done.session) == ("landing", limited.session)
     assert done.commit is not None
     assert git(shop.root, "show", f"{done.commit}:notes") == "one\ntwo"
@@ -135,7 +123,7 @@ def test_a_killed_worker_loses_neither_the_session_nor_what_was_not_committed(sh
     session = session_in(events_of(shop))
     eventually(lambda: heal(shop.project.queue, shop.project.retry))
     assert (shop.last("one").outcome, shop.last("one").session) == ("died", None)
-    done = go_on(shop, "one")
+    done = shop.work_when_due("one")
     assert (done.kind, done.session) == ("landing", session)
     assert git(shop.root, "show", f"{done.commit}:left") == "x"
     assert git(shop.root, "show", f"{done.commit}:right") == "y"
@@ -176,15 +164,15 @@ def test_a_session_goes_on_from_the_record_when_its_salvage_was_rewritten(shop: 
     unrelated = git(shop.root, "commit-tree", "-m", "of another history", tree)
     git(shop.root, "update-ref", f"refs/{where}/one/1", unrelated)
     git(shop.root, "branch", "-q", "-D", "parallel-loop/item/one/1")
-    done = go_on(shop, "one")
+    done = shop.work_when_due("one")
     assert git(shop.root, "show", f"{done.commit}:notes") == "one\ntwo"
 
 
 def test_who_goes_round_in_circles_gets_one_more_chance_in_its_session(shop: Workshop) -> None:
     loop = {"run": "echo same", "times": 6}
     first = play(shop, "one", loop, {"hang": 60}, loop, {"hang": 60}, WRITE)
-    second = go_on(shop, "one")
-    third = go_on(shop, "one")
+    second = shop.work_when_due("one")
+    third = shop.work_when_due("one")
     assert [first.outcome, second.outcome] == ["looping", "looping"]
     assert first.session == second.session != third.session
     assert "take another way" in prompts(first.session)[1]
@@ -194,12 +182,12 @@ def test_a_session_that_is_gone_is_begun_anew(shop: Workshop) -> None:
     limited = play(shop, "one", WRITE, {"fail": "usage", "reset_in": 0})
     for file in Path(os.environ["ACTOR_HOME"]).iterdir():
         file.unlink()
-    lost = go_on(shop, "one")
+    lost = shop.work_when_due("one")
     assert (lost.session, lost.kind) == (None, "released")
-    assert go_on(shop, "one").session not in {None, limited.session}
+    assert shop.work_when_due("one").session not in {None, limited.session}
 
 
 def test_another_place_begins_anew_when_the_session_is_bound_to_its_directory(shop: Workshop) -> None:
     limited = play(shop, "one", WRITE, {"fail": "usage", "reset_in": 0})
     shop.project.state.agent("agent-1").heartbeat.unlink()  # as of a worker that has ended: nobody waits for it
-    assert go_on(shop, "one", "agent-2").session != limited.session
+    assert shop.work_when_due("one", "agent-2").session != limited.session

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,15 +59,6 @@ def sent(shop: Workshop, attempt: int = 1) -> str:
     return shop.project.state.agent("agent-1").prompt_file("one", attempt).read_text()
 
 
-def attempt(shop: Workshop) -> None:
-    worker = shop.worker()
-    try:
-        while not worker.work_once():
-            time.sleep(0.05)
-    finally:
-        worker.close()
-
-
 def test_the_rules_of_the_place_and_the_files_for_everybody_follow_the_item(
     make: Make, told: Callable[[Workshop], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +91,7 @@ The file docs/long.md:
 {"x" * 78}
 (… and more, 500 bytes in all: read the rest of docs/long.md yourself.)"""
     assert told(shop) == expected
-    attempt(shop)
+    shop.work_when_due("one")
     assert sent(shop) == expected
 
 
@@ -121,16 +111,16 @@ def test_a_retry_an_answer_and_a_session_that_goes_on_are_shown_beforehand(
     shop = make("checks: ['false']\n")
     steps = [{"run": "echo one > notes"}, {"deny": "Bash", "wanted": "rm -rf build"}]
     shop.add("one", prompt=f"Do it.\n<<<SCRIPT {json.dumps(steps)} SCRIPT>>>")
-    attempt(shop)
+    shop.work_when_due("one")
     answer(shop.project.queue, "one", "You may.")
     before = told(shop)
-    attempt(shop)
+    shop.work_when_due("one")
     assert sent(shop, 2) == before
     assert before.startswith("You were not allowed to do something: ")
     assert before.endswith("A person answered: You may.")
     assert shop.last("one").outcome == "check-failed"
     before = told(shop)
-    attempt(shop)
+    shop.work_when_due("one")
     assert sent(shop, 3) == before
     for word in (
         "Do it.",
@@ -154,7 +144,7 @@ def test_a_template_of_the_users_says_all_of_it_otherwise(
         "target: main\nanswers: \nearlier: \nchecks: make\ntest\n"
     )
     assert told(shop) == expected
-    attempt(shop)
+    shop.work_when_due("one")
     assert sent(shop) == expected
 
 
@@ -163,7 +153,7 @@ def test_a_template_that_breaks_later_is_told_of(make: Make, tmp_path: Path) -> 
     shop = make("prompt: ../ours.txt\n")
     (tmp_path / "ours.txt").write_text("line\n$promt\n")
     shop.add("one", prompt="Do it.")
-    attempt(shop)
+    shop.work_when_due("one")
     assert shop.last("one").outcome == "error"
     assert "ours.txt:2: unknown placeholder $promt; did you mean `prompt`?" in (shop.last("one").why or "")
 
@@ -174,10 +164,10 @@ def test_commands_and_programs_of_which_nothing_is_known_get_the_item_alone(
     shop = make("context: [AGENTS.md]\n")
     shop.add("one", prompt="Do it.", program="reader")
     assert told(shop) == "Do it."
-    attempt(shop)
+    shop.work_when_due("one")
     assert sent(shop) == "Do it."
     shop.add("two", "cat", prompt="Read me.")
-    attempt(shop)
+    shop.work_when_due("one")
     assert "Rules" not in shop.log("two")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,15 +60,7 @@ def costs(*dollars: float, ends: bool = True) -> str:
 
 
 def attempt(shop: Workshop, item_id: str = "one") -> Record:
-    worker = shop.worker()
-    try:
-        deadline = time.monotonic() + 5
-        while not worker.work_once():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        worker.close()
-    return shop.last(item_id)
+    return shop.work_when_due(item_id)
 
 
 def test_an_attempt_that_costs_too_much_is_ended_and_what_it_did_is_kept(make: Make) -> None:

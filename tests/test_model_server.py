@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from support.models.cases import CASES, OUTCOMES
 from support.models.clients import CLIENTS
 from support.models.script import BadScript, prompt
 from support.models.server import ModelServer
+from support.waiting import eventually
 
 Body = dict[str, Any]
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -135,8 +135,7 @@ def test_the_end_of_the_server_ends_what_hangs(kind: str) -> None:
     with ModelServer() as server:
         thread = threading.Thread(target=client, args=(server,))
         thread.start()
-        while not server.steps:
-            time.sleep(0.01)
+        eventually(lambda: server.steps)
         assert not failed
     thread.join()
     assert len(failed) == 1

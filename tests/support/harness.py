@@ -181,6 +181,15 @@ class Workshop:
             worker.close()
         return self.last(item_id)
 
+    def work_when_due(self, item_id: str, agent: str = "agent-1") -> Record:
+        """Have a worker of its own make one more attempt when there is something to take; return the last record."""
+        worker = self.worker(agent)
+        try:
+            eventually(worker.work_once)
+        finally:
+            worker.close()
+        return self.last(item_id)
+
     def start(self, name: str = "agent-1") -> subprocess.Popen[bytes]:
         """Start a worker as the coordinator does."""
         return start_worker(self.root, name, self.project.environ)
