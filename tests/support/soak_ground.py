@@ -107,7 +107,8 @@ class Ground:
         for _ in range(count):
             item_id = f"item-{len(self.added) + 1}"
             kind = self._chance.choices(tuple(self._kinds), tuple(self._kinds.values()))[0]
-            mark = f"{self.token}:$PARALLEL_LOOP_ITEM:$PARALLEL_LOOP_ATTEMPT"
+            # No two commands are the same: one that fails for two items would be paused, and its last item left ready.
+            mark = f"{self.token}:{item_id}:$PARALLEL_LOOP_ATTEMPT"
             command = f"exec {sys.executable} -I -S {_PROGRAM} {mark} {kind} {self.folder}"
             attempts, seconds = {"fails": (2, None), "hangs": (1, 2.0)}.get(kind, (1000, None))
             item = Item(id=item_id, title=kind, added_at="", command=command, max_attempts=attempts)
