@@ -113,7 +113,12 @@ def _can_resume(entry: Entry, config: Config, last: Record, agent: str) -> bool:
 
 def goes_on_only_there(record: Record, program: str, config: Config) -> bool:
     """Tell whether what `record` ends can be gone on with, but only by the agent that had it."""
-    if record.session is None or record.outcome not in _WORDS or program not in config.known_programs():
+    return record.session is not None and record.outcome in _WORDS and is_bound_to_its_place(program, config)
+
+
+def is_bound_to_its_place(program: str, config: Config) -> bool:
+    """Tell whether a session of the program goes on only in the directory where it began."""
+    if program not in config.known_programs():
         return False
     adapter = config.adapter(program)
     return adapter.resume is not None and adapter.resume_in == "same"

@@ -71,6 +71,9 @@ class Worker:
         self._run_budget = RunBudget(project)
         names = Names(repository.git, f"refs/heads/{LANDING_BRANCH}")
         self._governor = Governor(project, agent_name, self._trials)
+        left = read_session(self._agent)
+        if left is not None:
+            self._governor.keep_session(left.item)
         self._choice = Choice(project, self._governor, names)
         self._heart.rest()
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from ...queue.atomic import Unreadable
 from ...queue.clock import seconds_until
 from ...queue.records import Entry, Item, Record
 from ...queue.taking import Claim, PassesOver, Taker
@@ -30,7 +31,7 @@ from ..outcome import Evidence
 from ..pausing.trials import Trials
 from ..programs import program_of
 from ..project import Project
-from ..resuming import goes_on_only_there
+from ..resuming import goes_on_only_there, is_bound_to_its_place, resumption
 from .account import Begun, Busy, Event, Limited, Refused, SessionKept, Succeeded, Taken
 from .account_file import AccountFile, Using, account_of, changes, fallback_of, policy_of
 from .findings import event_of
@@ -200,6 +201,18 @@ class Governor:
         if is_known and not record.counted and isinstance(event, (Limited, Busy, Refused)):
             return msgspec.structs.replace(record, not_before=None)  # the account says when
         return record
+
+    def keep_session(self, item_id: str) -> None:
+        """Have an item whose worker was killed at our place wait for us, if its session goes on nowhere else."""
+        with contextlib.suppress(Unreadable, OSError):
+            entry, config = self._project.queue.entry(item_id), self._project.config
+            if entry is None or entry.last is None or (entry.last.outcome, entry.last.agent) != ("died", self._agent):
+                return
+            resumed = resumption(entry, self._project, self._agent)
+            program = program_of(entry.item, config)
+            account = account_of(program, config)
+            if resumed is not None and account is not None and is_bound_to_its_place(program, config):
+                self._change(SessionKept(item_id, self._agent, account))
 
     def note_lasting(self) -> None:
         """Tell, if the attempt in hand is a trial, when it has worked for longer than who is not let in does."""
