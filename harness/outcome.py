@@ -15,6 +15,7 @@ from ..queue.records import Entry, Record, Usage
 from ..queue.requests import REVIEW, UNLANDED, WANTS_A_LOOK
 from ..queue.retry import RetryPolicy
 from .configuration.settings import Program
+from .dialects.events import brief
 from .dialects.story import Story
 from .dialects.verdict import Finding
 from .dialects.verdict import find as find_in
@@ -42,6 +43,7 @@ OUTCOMES = {
     "other": "failed",
 }
 AT_NO_COST = {"usage", "rate", "overload", "auth"}  # they say something of the account, and nothing of the item
+_MOST_WORDS = 300
 _BREATH_SECONDS = 5.0  # before an item goes on whose account says when; should nobody know of that, it is no race
 
 
@@ -162,7 +164,9 @@ def _check_failure(evidence: Evidence) -> tuple[str, str] | None:
 
 def _success(evidence: Evidence, item_id: str, land: Landing) -> Record:
     if evidence.commits == 0:
-        return _record(evidence, "done", "done", "nothing to land: the program changed nothing")
+        said = "" if evidence.story is None else " ".join(evidence.story.said.split())
+        words = f"; it said: {brief(said, _MOST_WORDS)}" if said else ""  # a question, often, or what stood in its way
+        return _record(evidence, "done", "done", f"nothing to land: the program changed nothing{words}")
     if land == "review":
         return _record(evidence, "waiting", REVIEW, WANTS_A_LOOK)
     if land == "never":

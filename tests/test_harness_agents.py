@@ -61,6 +61,12 @@ def test_what_it_told_is_on_record(shop: Workshop) -> None:
     assert [json.loads(line)["event"] for line in events.read_text().splitlines()][-2:] == ["result", "over"]
 
 
+def test_who_ends_without_a_change_is_quoted(shop: Workshop) -> None:
+    done = play(shop, "one", {"say": "Which of the two logins\n\ndo you mean?"})
+    assert (done.kind, done.outcome) == ("done", "done")
+    assert done.why == "nothing to land: the program changed nothing; it said: Which of the two logins do you mean?"
+
+
 @pytest.mark.parametrize(
     ("step", "outcome", "counted"),
     [
