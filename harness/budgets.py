@@ -10,6 +10,7 @@ sum of the run yet.
 from __future__ import annotations
 
 import contextlib
+from pathlib import PurePath
 from typing import NamedTuple
 
 import msgspec
@@ -25,7 +26,7 @@ from .spending import spent
 from .state import read_record
 
 _LEAST_USD = 0.005  # with less than half a cent nothing can be begun
-_TELL_DOLLARS = {"claude", "opencode", "trajectory", "text"}  # dialects, of those that know the prices
+_TELL_DOLLARS = {"claude", "opencode", "trajectory"}  # dialects, of those that know the prices
 
 
 class Cap(NamedTuple):
@@ -55,8 +56,12 @@ class Costs(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def tells_dollars(program: str, config: Config) -> bool:
-    """Whether the program says what it costs, as far as its dialect tells."""
-    return program != SHELL and config.adapter(program).dialect in _TELL_DOLLARS
+    """Whether the program says what it costs, as far as its dialect tells; of those that print text, aider does."""
+    if program == SHELL:
+        return False
+    adapter = config.adapter(program)
+    is_aider = PurePath((adapter.argv or ("",))[0]).name == "aider"
+    return adapter.dialect in _TELL_DOLLARS or (adapter.dialect == "text" and is_aider)
 
 
 def cap_of(entry: Entry, project: Project) -> Cap | None:

@@ -12,7 +12,7 @@ import pytest
 
 from parallel_loop.coordinator.aggregate import current_snapshot
 from parallel_loop.coordinator.paused_work import PausedWork
-from parallel_loop.harness.budgets import RunBudget, cap_of, used_usd
+from parallel_loop.harness.budgets import RunBudget, cap_of, tells_dollars, used_usd
 from parallel_loop.harness.dialects.events import Used
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.pausing.pause_file import PauseFile
@@ -35,6 +35,7 @@ programs:
   lands: {argv: [sh, -c, "cat; echo more >> notes"], dialect: opencode}
   hangs: {argv: [sh, -c, "echo more >> notes; cat; sleep 60"], dialect: opencode, stop: 0s}
   mute: {argv: [sh], dialect: codex}
+  words: {argv: [sh], dialect: text}
   told: {argv: [sh, -c, 'echo "$@"; exit 1', "{options}"], dialect: claude, options: {budget: [--most, "{budget}"]}}
 """
 
@@ -192,13 +193,15 @@ def test_a_drain_ends_when_the_run_has_cost_what_it_may(
 def test_doctor_says_where_a_budget_has_no_effect(
     make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = make("budget: {run: 5}\nroles: {a: {program: mute}}\n")
+    shop = make("budget: {run: 5}\nroles: {a: {program: mute}, b: {program: words}}\n")
     found = [
         one["detail"]
         for one in json.loads(CommandLine(capsys, monkeypatch, shop.root)("doctor", "--json").out)["findings"]
         if one["name"] == "budget"
     ]
-    assert found == ["mute does not say what it costs, so no budget has an effect on it; `usage` shows its tokens"]
+    vain = "does not say what it costs, so no budget has an effect on it; `usage` shows its tokens"
+    assert found == [f"mute {vain}", f"words {vain}"]
+    assert tells_dollars("aider", shop.project.config)
 
 
 def test_what_no_program_costs_spoils_no_sum(make: Make) -> None:
