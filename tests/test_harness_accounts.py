@@ -98,6 +98,15 @@ def test_after_a_limit_one_starts_after_the_other() -> None:
     assert starts(account, 1007)
 
 
+def test_when_each_agent_has_had_its_turn_nobody_waits_for_another() -> None:
+    two = [(10, limited()), (1000, Begun("a", 0.0, agents=2)), (1002, Begun("a", 0.0, agents=2))]
+    assert not starts(told(*two[:2]), 1001.9)
+    assert starts(told(*two), 1002)
+    assert starts(told(*two, (1002, Begun("a", 0.0, agents=2))), 1002)
+    again = told(*two, (1003, limited(begun=1002.5, resets=2000)), (2000, Begun("a", 0.0, agents=2)))
+    assert not starts(again, 2001.9), "after the next limit they wait again"
+
+
 def test_when_nobody_has_started_for_a_minute_nothing_is_known_any_more() -> None:
     begun = [(10, limited()), (1000, Begun("a"))]
     assert told(*begun, (1061, RunBegun())) is not None
@@ -126,7 +135,13 @@ def test_a_limit_of_which_no_end_is_told_is_looked_at_again_after_15_30_60_minut
         events.append((now, Begun("a")))
         now += 1.0
     assert told(*events, (now, Succeeded("a", at(now - 1)))) == Account(
-        name="a", at=told(*events).at, why="used up", window="five_hour", next_start=at(now + 1), opened=at(now - 1)
+        name="a",
+        at=told(*events).at,
+        why="used up",
+        window="five_hour",
+        next_start=at(now + 1),
+        starts=1,
+        opened=at(now - 1),
     )
 
 
@@ -335,7 +350,7 @@ def test_whatever_happens_nobody_starts_who_may_not_and_everybody_does_in_the_en
             "busy": Busy("a", begun, "x", before, seconds, chance),
             "refused": Refused("a", begun, "x", "mine", 1),
             "succeeded": Succeeded("a", begun),
-            "begin": Begun("a", chance),
+            "begin": Begun("a", chance, agents=4),
             "end": Inconclusive("a"),
             "resumed": Resumed("a"),
             "run": RunBegun(),

@@ -4,8 +4,8 @@ A pure function from what was known and what happened to what is known then, as 
 keeps it between processes, `governor.py` obeys it.
 
 Guarantees:
-- a used-up limit keeps the account from starting anything until it is over, and what follows starts one by one, two to
-  five seconds apart, of all workers together;
+- a used-up limit keeps the account from starting anything until it is over, and then as many attempts as there are
+  agents start one by one, two to five seconds apart, of all workers together;
 - too many requests, or a busy service, let nothing start for a while that doubles each time, and then half as many at
   once as before, one more after each success;
 - who was refused starts nothing until a person says so or the configuration is another one, and then one to try;
@@ -21,6 +21,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ...queue.clock import FIRST, later
+from ..configuration.settings import MAX_AGENTS
 from . import standing
 from .standing import LONGEST_TOLD_SECONDS, TRIAL_SECONDS, Account, Kept, State
 
@@ -82,10 +83,11 @@ class Inconclusive(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """An attempt begins, as it may."""
+    """An attempt begins, as it may, of one of so many `agents`."""
 
     name: str
     chance: float = 0.0
+    agents: int = MAX_AGENTS
 
 
 class Resumed(NamedTuple):
@@ -155,8 +157,8 @@ def _after_use(account: Account, event: AccountEvent, now: str) -> Account:
             return _succeeded(account, now)
         case Inconclusive() if account.asked:
             return replace(account, next_start=later(now, _AGAIN_SECONDS))
-        case Begun(chance=chance):
-            return _begun(account, chance, now)
+        case Begun():
+            return _begun(account, event, now)
         case Resumed():
             return _asked(account, now)
         case _:
@@ -262,13 +264,22 @@ def _not_after(moment: str | None, latest: str) -> str | None:
     return None if moment is None else min(moment, latest)
 
 
-def _begun(account: Account, chance: float, now: str) -> Account:
+def _begun(account: Account, event: Begun, now: str) -> Account:
     if account.asked:
         return replace(account, next_start=later(now, TRIAL_SECONDS))
     least, most = standing.SPACING_SECONDS
-    opened = account.opened if account.standing == "open" else now
-    next_start = later(now, least + chance * (most - least))
-    return replace(account, standing="open", until=None, next_start=next_start, opened=opened, guessed=False)
+    was_open = account.standing == "open"
+    starts = account.starts + 1 if was_open else 1
+    next_start = later(now, least + event.chance * (most - least))
+    return replace(
+        account,
+        standing="open",
+        until=None,
+        next_start=next_start if starts < event.agents else None,  # each has had its turn: nobody waits any more
+        starts=starts,
+        opened=account.opened if was_open else now,
+        guessed=False,
+    )
 
 
 def _asked(account: Account, now: str) -> Account:

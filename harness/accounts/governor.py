@@ -130,7 +130,8 @@ class Governor:
             self._file.note_use(self._agent, Using(account, item.id, len(claim.entry.records)))
         events: list[Event] = [Taken(item.id)] if any(one.item == item.id for one in self._state.kept) else []
         if account is not None and self._state.get(account) is not None:
-            events.append(Begun(account, random.random()))  # noqa: S311 (spreads starts, keeps no secret)
+            agents = len(self._project.state.agent_names())
+            events.append(Begun(account, random.random(), agents))  # noqa: S311 (spreads starts, keeps no secret)
         self._change(*events)
         known = self._state.get(account)
         is_trial = known is not None and known.asked

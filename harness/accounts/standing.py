@@ -27,7 +27,8 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One account. `at` is when it last met a limit, trouble or refusal; `until`: when that is over, by what is told.
 
     `chance` (0 to 1) is drawn once for all workers. `cap`: how many attempts at once, of the `most` that were when it
-    was set. `asked`: a person or another configuration asks for one trial. `guessed`: nobody said `until` when.
+    was set. `starts`: how many attempts began since it opened. `asked`: a person or another configuration asks for one
+    trial. `guessed`: nobody said `until` when.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cap: int | None = None
     most: int = 0
     next_start: str | None = None
+    starts: int = 0
     asked: bool = False
     opened: str | None = None
     program: str = ""
