@@ -57,8 +57,9 @@ def lack_under(floors: Floors, folders: dict[str, Path]) -> Lack | None:
 
 
 def _free_disk(folder: Path) -> int | None:
-    with suppress(OSError):  # it is made again when it is needed
-        status = os.statvfs(folder)
+    with suppress(OSError):
+        # Before the first run, and after somebody removed it: it is made when it is needed, on the disk of its parent.
+        status = os.statvfs(next(path for path in (folder, *folder.parents) if path.exists()))
         if status.f_blocks:
             return status.f_bavail * status.f_frsize
     return None
