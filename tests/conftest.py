@@ -19,9 +19,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Queue:
-    """A queue whose time only passes when it is looked at."""
-    return make_queue(tmp_path / "queue", Clock())
+def clock() -> Clock:
+    """Time that only passes when it is looked at, or when a test says so."""
+    return Clock()
+
+
+@pytest.fixture
+def queue(tmp_path: Path, clock: Clock) -> Queue:
+    """A queue with that time."""
+    return make_queue(tmp_path / "queue", clock)
 
 
 @pytest.fixture

@@ -39,11 +39,6 @@ SESSIONS = 'programs: {mine: {argv: [m], resume: [m, "{session}"], session: told
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def project(tmp_path: Path, clock: Clock) -> Project:
     return with_clock(make_project(tmp_path / "r", CONFIG), clock)
 

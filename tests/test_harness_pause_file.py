@@ -21,11 +21,6 @@ from support.runs import make_project
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def project(tmp_path: Path, clock: Clock) -> Project:
     return with_clock(make_project(tmp_path / "r", MINE), clock)
 

@@ -25,11 +25,6 @@ from support.taking import asked_of, items_read
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def project(tmp_path: Path, clock: Clock) -> Project:
     return with_clock(make_project(tmp_path / "r", MINE), clock)
 

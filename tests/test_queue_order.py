@@ -10,27 +10,15 @@ from parallel_loop.queue.healing import heal
 from support.queues import (
     AT_ONCE,
     START,
-    Clock,
     add,
     an_item,
     append,
     drain,
     end,
     lose_ready_hints,
-    make_queue,
     make_taker,
     states,
 )
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def queue(tmp_path, clock):
-    return make_queue(tmp_path / "queue", clock)
 
 
 def test_items_are_taken_by_priority_and_then_by_age(queue) -> None:
