@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,13 @@ def clock() -> Clock:
 def queue(tmp_path: Path, clock: Clock) -> Queue:
     """A queue with that time."""
     return make_queue(tmp_path / "queue", clock)
+
+
+@pytest.fixture
+def stands() -> Iterator[contextlib.ExitStack]:
+    """What workers leave open, closed when the test ends: see support/accounts.py."""
+    with contextlib.ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture

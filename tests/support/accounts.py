@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from parallel_loop.harness.accounts.account_file import AccountFile
@@ -21,6 +22,13 @@ from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
 from parallel_loop.worktrees.git import Git
+
+PAID = """
+programs: {mine: {argv: [mine], account: paid}, ours: {argv: [ours], account: paid}, yours: {argv: [yours]}}
+roles: {narrow: {wip: 1}, builder: {program: mine, fallback: yours}}
+after_limit: {slack: 0s, jitter: 0s}
+"""
+SESSIONS = 'programs: {mine: {argv: [m], resume: [m, "{session}"], session: told, resume_in: same, dialect: claude}}\n'
 
 
 class Stand:
@@ -70,3 +78,17 @@ class Stand:
         account = AccountFile(self.project).look().get(name)
         assert account is not None
         return account
+
+
+def some(stands: contextlib.ExitStack, project: Project, count: int) -> list[Stand]:
+    """As many workers, agent-1 and on, each of which ends with the test."""
+    made = [Stand(project, f"agent-{number}") for number in range(1, count + 1)]
+    for stand in made:
+        stands.callback(stand.taker.close)
+    return made
+
+
+def claimed(stand: Stand) -> Claim:
+    claim = stand.take()
+    assert claim is not None
+    return claim
