@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.state import StateDirectory
 from parallel_loop.queue.store import Queue
 from support.cli import CommandLine
+from support.harness import Workshop, make_workshop, spare_others
 from support.queues import Clock, make_queue
 from support.repository import make_repository
 
@@ -44,6 +46,19 @@ def state(tmp_path: Path) -> StateDirectory:
     state = StateDirectory(tmp_path / "state")
     state.create()
     return state
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker in this process finds all that it started, and ends nothing that other tests did."""
+    tree.become_subreaper()
+    spare_others(monkeypatch)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, alone: None) -> Workshop:
+    """A repository in which workers in this process make attempts."""
+    return make_workshop(tmp_path / "repo")
 
 
 @pytest.fixture

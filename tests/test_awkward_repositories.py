@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness.keeping import tree
-from support.harness import Workshop, make_workshop, spare_others
+from support.harness import Workshop, make_workshop
 from support.landing import land
 from support.repository import commit, git, make_repository
 
@@ -105,9 +104,7 @@ def settings_that_change_what_commands_do(root: Path) -> None:
 
 
 @pytest.fixture(params=AWKWARD)
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Workshop]:
-    tree.become_subreaper()
-    spare_others(monkeypatch)
+def shop(tmp_path: Path, alone: None, request: pytest.FixtureRequest) -> Iterator[Workshop]:
     shop = make_workshop(tmp_path / "repo", "checks: ['test -e README.md']\n", {"dos.txt": b"a\r\nb\r\n"})
     AWKWARD[request.param](shop.root)
     yield shop
@@ -135,9 +132,8 @@ def test_worktrees_are_reused_and_work_lands(shop: Workshop) -> None:
     assert changed == ["build/x.o", "dos-one.txt", "one.bin", "one.txt", "two.txt"]
 
 
-def test_filters_of_large_files_are_applied_in_commits_that_we_make(tmp_path: Path, monkeypatch) -> None:
-    tree.become_subreaper()
-    spare_others(monkeypatch)
+@pytest.mark.usefixtures("alone")
+def test_filters_of_large_files_are_applied_in_commits_that_we_make(tmp_path: Path) -> None:
     shop = make_workshop(tmp_path / "repo")
     a_filter_that_keeps_large_files_elsewhere(shop.root)
     record = shop.work("one", "cp big.bin bigger.bin; echo more >> bigger.bin")

@@ -9,26 +9,16 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.harness import attempt
-from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.orders import Orders
 from parallel_loop.queue.records import Record
 from parallel_loop.worktrees.commit import Rest
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.repository import Repository
 from support.attempts import BRANCH, COMMIT, assert_landing, files
-from support.harness import Workshop, make_workshop, spare_others
+from support.harness import Workshop, make_workshop
 from support.repository import git
 
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    tree.become_subreaper()
-    spare_others(monkeypatch)
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Workshop:
-    return make_workshop(tmp_path / "repo")
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def salvaged(shop: Workshop) -> dict[str, str]:

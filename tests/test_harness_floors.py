@@ -15,13 +15,12 @@ from parallel_loop.harness import floors, room
 from parallel_loop.harness.configuration.settings import Floors
 from parallel_loop.harness.floors import lack_under, levels
 from parallel_loop.harness.group_memory import left_in_groups
-from parallel_loop.harness.keeping.tree import become_subreaper
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.shortage import Lack
 from parallel_loop.harness.state import Heartbeat, read_heartbeat
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.watching import BellWatch
-from support.harness import Workshop, make_workshop, spare_others
+from support.harness import Workshop, make_workshop
 
 MB = 1_000_000
 
@@ -112,9 +111,7 @@ def test_cgroup_version_1_and_a_container_whose_outermost_group_is_ours(tmp_path
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    become_subreaper()
-    spare_others(monkeypatch)
+def shop(tmp_path: Path, alone: None, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     monkeypatch.setattr(room, "ROOM_SECONDS", 0.02)
     return make_workshop(tmp_path / "r", "floors: {memory: 0, disk: 900MB}\n")
 

@@ -14,10 +14,9 @@ from parallel_loop.coordinator.aggregate import current_snapshot
 from parallel_loop.coordinator.snapshot import Attention
 from parallel_loop.harness import guard
 from parallel_loop.harness.guard import close_run, open_run
-from parallel_loop.harness.keeping import tree
 from parallel_loop.worktrees.evidence import forget_trace
 from parallel_loop.worktrees.repository import Repository
-from support.harness import Workshop, make_workshop, spare_others
+from support.harness import Workshop, make_workshop
 from support.landing import hand_over, land
 from support.repository import attempt_git, git, write
 from support.runs import make_project
@@ -25,9 +24,7 @@ from support.waiting import eventually
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
-    tree.become_subreaper()
-    spare_others(monkeypatch)
+def shop(tmp_path: Path, alone: None) -> Iterator[Workshop]:
     shop = make_workshop(tmp_path / "repo")
     yield shop
     for pid in shop.mark.living():

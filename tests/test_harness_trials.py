@@ -242,11 +242,10 @@ def test_a_change_of_what_its_attempts_depend_on_ends_a_pause(
 # --- with real attempts -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_missing_program_costs_three_items_an_attempt_and_once_installed_does_them_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    become_subreaper()
-    spare_others(monkeypatch)
     tools = tmp_path / "bin"
     tools.mkdir()
     config = f"program: agent\nprograms: {{agent: {{argv: [{tools}/agent]}}}}\nretry: {{first: 1h, max: 1h}}\n"

@@ -10,22 +10,17 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.harness import worker as worker_module
-from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.state import living_worker
 from parallel_loop.queue.clock import later
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim
 from parallel_loop.queue.watching import BellWatch
-from support.harness import Workshop, end_worker, make_workshop, spare_others
+from support.harness import Workshop, end_worker, make_workshop
 from support.queues import START, Clock
 from support.waiting import eventually
 
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    tree.become_subreaper()
-    spare_others(monkeypatch)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 
 from parallel_loop.coordinator.control import Ending, Wanted, write_wanted
 from parallel_loop.harness import attempt, child, setting_up
-from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.setting_up import ensure_landing_branch, landing_tip
 from parallel_loop.harness.state import living_worker
@@ -21,17 +20,13 @@ from parallel_loop.queue.taking import Taker
 from parallel_loop.worktrees.errors import GitError
 from parallel_loop.worktrees.landing import LandingBranch
 from parallel_loop.worktrees.repository import Repository
-from support.harness import Workshop, end_worker, keeper_of, make_workshop, program, spare_others, start_worker
+from support.harness import Workshop, end_worker, keeper_of, make_workshop, program, start_worker
 from support.repository import environment, git, make_empty_repository
 from support.runs import happened
 from support.shortage import NO_SPACE
 from support.waiting import eventually
 
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    tree.become_subreaper()
-    spare_others(monkeypatch)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.fixture

@@ -8,22 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.workplace import port_base
 from support.attempts import BRANCH, COMMIT, assert_landing
-from support.harness import Workshop, make_workshop, spare_others
+from support.harness import Workshop, make_workshop
 from support.repository import git
 
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    tree.become_subreaper()
-    spare_others(monkeypatch)
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Workshop:
-    return make_workshop(tmp_path / "repo")
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def test_a_worktree_is_set_up_before_the_program_and_that_is_not_committed(tmp_path: Path) -> None:

@@ -13,11 +13,10 @@ import pytest
 from parallel_loop.coordinator.cli import main
 from parallel_loop.harness.accounts import standing
 from parallel_loop.harness.accounts.account_file import AccountFile
-from parallel_loop.harness.keeping.tree import become_subreaper
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.watching import BellWatch
-from support.harness import Workshop, make_workshop, program, spare_others
+from support.harness import Workshop, make_workshop, program
 from support.runs import PATIENCE_SECONDS, add, happened, make_project, running, states
 from support.waiting import eventually
 
@@ -151,9 +150,7 @@ def test_a_drain_ends_for_an_account_that_is_refused_and_says_what_to_do(
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    become_subreaper()
-    spare_others(monkeypatch)
+def here(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standing, "SPACING_SECONDS", (0.0, 0.0))
 
 
