@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+from parallel_loop.worktrees.following import begin, finish_interrupted
 from parallel_loop.worktrees.repository import Repository
 from parallel_loop.worktrees.target import Blocked, Diverged, Followed, follow
-from support.repository import commit, git, make_repository, write
+from support.repository import commit, environment, git, make_repository, write
+
+Files = dict[str, str | bytes]
 
 AWKWARD = "sp ace 'q\" new\nline ü"
-OLD: dict[str, str | bytes] = {
+OLD: Files = {
     "f": "old\n",
     "gone": "old\n",
     "keep": "old\n",
@@ -52,3 +56,43 @@ def state(root: Path) -> dict[str, object]:
     """All files of a checkout, and what git makes of them."""
     files = {str(f): f.read_bytes() for f in sorted(root.rglob("*")) if f.is_file() and ".git" not in f.parts}
     return {"files": files, "status": git(root, "status", "--porcelain"), "stash": git(root, "stash", "list")}
+
+
+def land(root: Path, files: Files, *gone: str) -> str:
+    """A commit with `files` and without `gone` on top of main, made in a worktree of its own."""
+    place = root.parent / "elsewhere"
+    if not place.exists():
+        git(root, "worktree", "add", "--quiet", "--detach", str(place), "main")
+    git(place, "-c", "submodule.recurse=false", "checkout", "--quiet", "--force", "--detach", "main")
+    for name in gone:
+        git(place, "rm", "-rqf", name)
+    made = commit(place, files)
+    git(root, "branch", "--force", "parallel-loop/landed", made)
+    return made
+
+
+def follows(root: Path, landed: str) -> Followed | Blocked | Diverged:
+    return follow(Repository.open(root), "main", landed)
+
+
+def status(root: Path) -> list[str]:
+    return [line for line in git(root, "status", "--porcelain").split("\n") if line]
+
+
+def why(found: object) -> str:
+    assert isinstance(found, Blocked), found
+    return found.why
+
+
+def do(remedy: str) -> None:
+    subprocess.run(["/bin/sh", "-c", remedy], env=environment(), check=True, capture_output=True)
+
+
+def cut_short(root: Path, landed: str, files: Files) -> None:
+    """A step of which git had written `files` when it was killed, is undone."""
+    repository = Repository.open(root)
+    begin(repository.checkouts_of("main")[0], "main", git(root, "rev-parse", "main"), landed)
+    (root / ".git" / "index.lock").touch()
+    write(root, files)
+    finish_interrupted(repository)
+    assert not (root / ".git" / "index.lock").exists()
