@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.coordinator.target_report import read_target
+from parallel_loop.harness.project import Project
 from support.landing import SUM_FILES, a_lander, hand_over, land, landed_items, replay, scratch, tip
 from support.repository import attempt_git, commit, git, write
 from support.runs import events, kinds, make_project
@@ -17,6 +18,14 @@ from support.runs import events, kinds, make_project
 def run_remedy(command: str | None) -> None:
     assert command is not None
     subprocess.run(["/bin/sh", "-c", command], check=True, capture_output=True)
+
+
+def in_the_way_of_one(folder: Path) -> Project:
+    """The item `one` waits to be landed, and cannot be followed: its file is one that the user has changed."""
+    project = make_project(folder / "r")
+    hand_over(project, "one", {"README": "landed\n"})
+    write(project.root, {"README": "in the way\n"})
+    return project
 
 
 def test_a_commit_of_the_user_on_the_target_is_checked_and_merged_in(tmp_path: Path) -> None:
@@ -138,9 +147,7 @@ def test_a_target_branch_that_was_deleted_is_reported_and_landing_goes_on(tmp_pa
 def test_a_landing_branch_that_the_user_deletes_comes_back_with_all_that_landed(
     tmp_path: Path, begun_again: bool
 ) -> None:
-    project = make_project(tmp_path / "r")
-    hand_over(project, "one", {"README": "landed\n"})
-    write(project.root, {"README": "in the way\n"})
+    project = in_the_way_of_one(tmp_path)
     with a_lander(project) as lander:
         lander.land_all()
         before = tip(project)
@@ -155,9 +162,7 @@ def test_a_landing_branch_that_the_user_deletes_comes_back_with_all_that_landed(
 
 @pytest.mark.parametrize("undone", ["moved back", "deleted"])
 def test_what_somebody_else_moved_the_landing_branch_to_is_not_put_back(tmp_path: Path, undone: str) -> None:
-    project = make_project(tmp_path / "r")
-    hand_over(project, "one", {"README": "landed\n"})
-    write(project.root, {"README": "in the way\n"})
+    project = in_the_way_of_one(tmp_path)
     with a_lander(project) as lander:
         lander.land_all()
         landed = tip(project)
@@ -202,9 +207,7 @@ def test_git_is_not_asked_about_branches_that_nobody_touched(tmp_path: Path, ref
 
 
 def test_a_target_that_cannot_follow_is_looked_at_whether_or_not_a_branch_moved(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "r")
-    hand_over(project, "one", {"README": "landed\n"})
-    write(project.root, {"README": "in the way\n"})
+    project = in_the_way_of_one(tmp_path)
     with a_lander(project) as lander:
         lander.land_all()
         lander.look_at_target()

@@ -47,6 +47,12 @@ def hand_over_many(project: Project, count: int, **kinds: Sequence[int]) -> list
     return names
 
 
+def hand_over_each(project: Project, *files: dict[str, str | bytes]) -> None:
+    """item-1, item-2 and so on, with these files."""
+    for number, written in enumerate(files, 1):
+        hand_over(project, f"item-{number}", written)
+
+
 def last(project: Project, item_id: str) -> Record:
     entry = project.queue.entry(item_id)
     assert entry is not None
@@ -127,8 +133,7 @@ def test_one_that_fails_alone_and_then_passes_says_so(tmp_path: Path) -> None:
 
 def test_two_that_are_green_alone_and_red_together_the_later_is_told_what_it_does_not_go_with(tmp_path: Path) -> None:
     project = make(tmp_path)
-    hand_over(project, "item-1", {"left": "1"})
-    hand_over(project, "item-2", {"right": "2"})
+    hand_over_each(project, {"left": "1"}, {"right": "2"})
     land(project)
     assert landed_items(project) == ["item-1"]
     back = last(project, "item-2")
@@ -146,9 +151,7 @@ def test_one_that_is_red_on_its_own_base_is_no_conflict(tmp_path: Path) -> None:
 
 def test_what_landed_after_it_was_tested_is_not_named_as_what_it_does_not_go_with(tmp_path: Path) -> None:
     project = make(tmp_path)
-    hand_over(project, "item-1", {"left": "1"})
-    hand_over(project, "item-2", {"right": "2"})
-    hand_over(project, "item-3", {"item-3": "3"})
+    hand_over_each(project, {"left": "1"}, {"right": "2"}, {"item-3": "3"})
     with a_lander(project) as lander:
         assert lander.land_next()
     assert landed_items(project) == ["item-1", "item-3"]
@@ -170,9 +173,7 @@ def test_what_conflicts_with_another_of_the_train_waits_for_the_next_and_is_sent
     tmp_path: Path,
 ) -> None:
     project = make(tmp_path)
-    hand_over(project, "item-1", {"README": "mine\n"})
-    hand_over(project, "item-2", {"README": "no, mine\n"})
-    hand_over(project, "item-3", {"other": "3"})
+    hand_over_each(project, {"README": "mine\n"}, {"README": "no, mine\n"}, {"other": "3"})
     with a_lander(project) as lander:
         assert lander.land_next()
         assert landed_items(project) == ["item-1", "item-3"]
@@ -292,8 +293,7 @@ def test_killed_between_moving_the_branch_and_the_records_the_next_lander_record
 
 def test_the_next_attempt_is_told_the_facts_of_a_conflict(tmp_path: Path) -> None:
     project = make(tmp_path)
-    hand_over(project, "item-1", {"README": "mine\n"})
-    hand_over(project, "item-2", {"README": "no, mine\n"})
+    hand_over_each(project, {"README": "mine\n"}, {"README": "no, mine\n"})
     land(project)
     entry = project.queue.entry("item-2")
     assert entry is not None
