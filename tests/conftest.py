@@ -62,6 +62,15 @@ def shop(tmp_path: Path, alone: None) -> Workshop:
 
 
 @pytest.fixture
+def actor_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where programs/actor.py keeps its sessions."""
+    home = tmp_path / "actor"
+    home.mkdir()
+    monkeypatch.setenv("ACTOR_HOME", str(home))
+    return home
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A user's repository."""
     return make_repository(tmp_path / "repo")

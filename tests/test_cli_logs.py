@@ -29,6 +29,7 @@ from parallel_loop.harness.dialects.events import (
     Waits,
 )
 from parallel_loop.queue.records import Usage
+from support.actors import script
 from support.cli import CommandLine
 from support.harness import Workshop, make_workshop, program, spare_others
 
@@ -42,9 +43,7 @@ programs: {{actor: {{argv: {json.dumps(ACTOR)}, session: chosen, dialect: claude
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    (tmp_path / "actor").mkdir()
-    monkeypatch.setenv("ACTOR_HOME", str(tmp_path / "actor"))
+def shop(tmp_path: Path, actor_home: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     spare_others(monkeypatch)
     return make_workshop(tmp_path / "repo", CONFIG)
 
@@ -52,13 +51,13 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
 def test_what_it_said_and_did_stands_between_what_others_printed(
     shop: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = [
+    steps = (
         {"say": "I begin.\nNow."},
         {"run": "echo one >> notes; git add notes; git commit -qm notes; echo a; echo b"},
         {"run": "exit 3"},
         {"cost": 0.25},
-    ]
-    done = shop.work("one", prompt=f"Do it.\n<<<SCRIPT {json.dumps(steps)} SCRIPT>>>")
+    )
+    done = shop.work("one", prompt=script(*steps))
     assert done.kind == "landing"
     cli = CommandLine(capsys, monkeypatch, shop.root)
     answer = cli("logs", "one")

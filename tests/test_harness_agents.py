@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,31 @@ from parallel_loop.harness import outcome
 from parallel_loop.harness.resuming import session_in
 from parallel_loop.queue.healing import heal
 from parallel_loop.queue.records import Record
+from support.actors import actor, script
 from support.cli import call
-from support.harness import Workshop, end_worker, make_workshop, program, spare_others
+from support.harness import Workshop, end_worker, make_workshop, spare_others
 from support.repository import git
 from support.waiting import eventually
 
-ACTOR = json.dumps([*program("actor"), "{options}", "--session-id", "{session}"])
-AGAIN = json.dumps([*program("actor"), "{options}", "--resume", "{session}"])
 CONFIG = f"""
 program: actor
 retry: {{attempts: 3, first: 0s}}
 health: {{no_progress: 60s}}
 after_limit: {{slack: 0s, jitter: 0s}}
-programs:
-  actor: {{argv: {ACTOR}, resume: {AGAIN}, session: chosen, resume_in: same, dialect: claude, silent: 1s, stop: 0s}}
+programs: {{actor: {actor(resume_in="same", silent="1s", stop="0s")}}}
 """
 WRITE = {"run": "echo one >> notes; git add notes; git commit -qm notes"}
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
-    (tmp_path / "actor").mkdir()
-    monkeypatch.setenv("ACTOR_HOME", str(tmp_path / "actor"))
+def shop(tmp_path: Path, actor_home: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     spare_others(monkeypatch)
     monkeypatch.setattr(outcome, "_BREATH_SECONDS", 0.01)
     return make_workshop(tmp_path / "repo", CONFIG)
 
 
 def play(shop: Workshop, item_id: str, *steps: dict[str, Any], attempts: int = 1) -> Record:
-    return shop.work(item_id, prompt=f"Do it.\n<<<SCRIPT {json.dumps(steps)} SCRIPT>>>", attempts=attempts)
+    return shop.work(item_id, prompt=script(*steps), attempts=attempts)
 
 
 def prompts(session: str | None) -> list[str]:
@@ -119,8 +114,8 @@ def test_a_session_goes_on_with_its_own_work_and_all_of_it_lands(shop: Workshop)
 
 
 def test_a_killed_worker_loses_neither_the_session_nor_what_was_not_committed(shop: Workshop) -> None:
-    script = [{"run": "echo x > left"}, {"hang": 60}, {"run": "test -e left && echo y > right"}]
-    shop.add("one", prompt=f"<<<SCRIPT {json.dumps(script)} SCRIPT>>>")
+    steps = {"run": "echo x > left"}, {"hang": 60}, {"run": "test -e left && echo y > right"}
+    shop.add("one", prompt=script(*steps))
     worker = shop.start()
     worktree = shop.project.worktrees / "agent-1"
     eventually(lambda: (worktree / "left").exists() and session_in(events_of(shop)))
@@ -147,8 +142,7 @@ def events_of(shop: Workshop) -> Path:
 
 
 def test_a_person_interrupts_and_is_heard_in_the_same_session(shop: Workshop) -> None:
-    script = [WRITE, {"announce": 30}, {"hang": 60}, {"say": "I see."}]
-    shop.add("one", prompt=f"<<<SCRIPT {json.dumps(script)} SCRIPT>>>")
+    shop.add("one", prompt=script(WRITE, {"announce": 30}, {"hang": 60}, {"say": "I see."}))
     worker = shop.start()
     eventually((shop.project.worktrees / "agent-1" / "notes").exists)
     assert call(shop.root, "interrupt", "one", "Use", "SQLite.").code == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +12,16 @@ from parallel_loop.harness import briefing
 from parallel_loop.harness.configuration.config import ConfigError, load_config
 from parallel_loop.harness.configuration.prompt_template import PLACEHOLDERS
 from parallel_loop.queue.requests import answer
+from support.actors import actor, script
 from support.cli import CommandLine
-from support.harness import Workshop, make_workshop, program, spare_others
+from support.harness import Workshop, make_workshop, spare_others
 from support.repository import commit
 
-ACTOR = json.dumps([*program("actor"), "{options}", "--session-id", "{session}"])
-AGAIN = json.dumps([*program("actor"), "{options}", "--resume", "{session}"])
 PROGRAMS = f"""
 program: actor
 retry: {{attempts: 3, first: 0s}}
 programs:
-  actor: {{argv: {ACTOR}, resume: {AGAIN}, session: chosen, dialect: claude, stop: 0s}}
+  actor: {actor(stop="0s")}
   reader: {{argv: [sh, -c, "cat > $PARALLEL_LOOP_WORKTREE/got"]}}
 """
 RULES = """Rules of this place:
@@ -38,9 +36,7 @@ Make = Callable[[str], Workshop]
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    (tmp_path / "actor").mkdir()
-    monkeypatch.setenv("ACTOR_HOME", str(tmp_path / "actor"))
+def make(tmp_path: Path, actor_home: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     spare_others(monkeypatch)
     return lambda config: make_workshop(tmp_path / "repo", PROGRAMS + config)
 
@@ -109,8 +105,7 @@ def test_a_retry_an_answer_and_a_session_that_goes_on_are_shown_beforehand(
     make: Make, told: Callable[[Workshop], str]
 ) -> None:
     shop = make("checks: ['false']\n")
-    steps = [{"run": "echo one > notes"}, {"deny": "Bash", "wanted": "rm -rf build"}]
-    shop.add("one", prompt=f"Do it.\n<<<SCRIPT {json.dumps(steps)} SCRIPT>>>")
+    shop.add("one", prompt=script({"run": "echo one > notes"}, {"deny": "Bash", "wanted": "rm -rf build"}))
     shop.work_when_due("one")
     answer(shop.project.queue, "one", "You may.")
     before = told(shop)

@@ -16,12 +16,14 @@ from parallel_loop.harness.accounts.account_file import AccountFile
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.watching import BellWatch
-from support.harness import Workshop, make_workshop, program
+from support.actors import actor, script
+from support.harness import Workshop, make_workshop
 from support.runs import PATIENCE_SECONDS, add, happened, make_project, running, states
 from support.waiting import eventually
 
 LOOP = str(Path(__file__).parent.parent / "loop.py")
 ALONE = pytest.mark.parametrize("alone", [False, True], ids=["coordinator", "loop"])
+DO_IT = script({"run": "echo done > $PARALLEL_LOOP_ITEM.txt"})
 AT_ONCE = "after_limit: {slack: 0s, jitter: 0s}\nretry: {attempts: 1, first: 0s}\n"
 
 
@@ -46,15 +48,7 @@ class Service:
 
     @property
     def configured(self) -> str:
-        argv = list(program("claudish", self.folder))
-        keys = {
-            "argv": [*argv, "--session-id", "{session}"],
-            "resume": [*argv, "--resume", "{session}"],
-            "session": "chosen",
-            "resume_in": "same",
-            "dialect": "claude",
-        }
-        return f"{self.name}: {json.dumps(keys)}"
+        return f"{self.name}: {actor(resume_in='same', env={'ACTOR_HOME': str(self.folder)})}"
 
 
 def programs(*services: Service) -> str:
@@ -63,7 +57,7 @@ def programs(*services: Service) -> str:
 
 def add_for(project: Project, name: str, *items: str, **fields: object) -> None:
     for item in items:
-        add(project, item, **({"command": None, "program": name, "prompt": "do it"} | fields))
+        add(project, item, **({"command": None, "program": name, "prompt": DO_IT} | fields))
 
 
 def counted(project: Project, *items: str) -> list[int]:
@@ -163,7 +157,7 @@ def test_a_role_runs_with_its_fallback_while_the_account_is_parked_and_the_recor
     mine, theirs = Service(tmp_path, "mine", "limit 9e9"), Service(tmp_path, "theirs")
     mine.says(f"limit {time.time() + 3600}")
     shop = shop_with(tmp_path, mine, theirs, more="roles: {builder: {program: mine, fallback: theirs}}\n")
-    shop.add("a", prompt="do it", role="builder")
+    shop.add("a", prompt=DO_IT, role="builder")
     with contextlib.closing(shop.worker()) as worker:
         assert [worker.work_once(), worker.work_once(), worker.work_once()] == [True, True, False]
     programs_ = [record.program for record in shop.entry("a").records if record.kind != "claimed"]
@@ -177,7 +171,7 @@ def test_a_role_runs_with_its_fallback_while_the_account_is_parked_and_the_recor
 def test_a_busy_service_is_left_alone_for_a_while_and_costs_nothing(tmp_path: Path, status: str, outcome: str) -> None:
     mine = Service(tmp_path, "mine", status)
     shop = shop_with(tmp_path, mine)
-    shop.add("a", prompt="do it", program="mine")
+    shop.add("a", prompt=DO_IT, program="mine")
     with contextlib.closing(shop.worker()) as worker:
         assert [worker.work_once(), worker.work_once()] == [True, False]
     record = shop.last("a")
@@ -193,7 +187,7 @@ def test_an_idle_worker_plans_to_wake_for_the_reset(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Orders, "wait_for_ring", lambda _orders, _watch, seconds: planned.append(seconds))
     mine = Service(tmp_path, "mine", f"limit {time.time() + 4.0}")
     shop = shop_with(tmp_path, mine, more="health: {heartbeat: 1h, silent: 2h}\n")
-    shop.add("a", prompt="do it", program="mine")
+    shop.add("a", prompt=DO_IT, program="mine")
     with (
         contextlib.closing(shop.worker()) as worker,
         contextlib.closing(BellWatch(shop.project.queue.bell)) as watch,

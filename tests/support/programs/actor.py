@@ -2,6 +2,9 @@
 
 The prompt has `<<<SCRIPT [step, …] SCRIPT>>>`. What is left of the script is kept under ACTOR_HOME by session, so that
 `actor.py --resume ID` goes on where it stopped; the prompts that a session got are kept there, too.
+
+Each call is a line of ACTOR_HOME/calls. ACTOR_HOME/service, where it is there, says whether the call is let in: `ok`,
+`limit EPOCH` (not before then), `limit in SECONDS` (counted from the first call), or a status such as 401, 429, 529.
 """
 
 import json
@@ -34,8 +37,7 @@ def call(command, name="Bash"):
     tell(type="user", message={"role": "user", "content": [block]}, session_id=SESSION)
 
 
-def limit(step):
-    resets_at = int(time.time()) + step["reset_in"]
+def limit(resets_at):
     info = {"status": "rejected", "resetsAt": resets_at, "rateLimitType": "five_hour"}
     tell(type="rate_limit_event", rate_limit_info=info, session_id=SESSION)
     result(False, "You've hit your 5-hour limit", api_error_status=429)
@@ -43,7 +45,7 @@ def limit(step):
 
 def fail(step):
     if step["fail"] == "usage":
-        limit(step)
+        limit(int(time.time()) + step["reset_in"])
     result(False, f"API Error: {step['fail']}", api_error_status=step["status"])
 
 
@@ -73,11 +75,39 @@ def play(step):
     next(play for name, play in PLAYS.items() if name in step)(step)
 
 
+def keep():
+    with open(kept, "w") as file:
+        json.dump(state, file)
+
+
+def note_call():
+    call = {"at": time.time(), "how": sys.argv[-2], "session": SESSION, "agent": os.path.basename(os.getcwd())}
+    with open(os.path.join(home, "calls"), "a") as calls:
+        calls.write(json.dumps(call | {"item": os.environ["PARALLEL_LOOP_ITEM"]}) + "\n")
+
+
+def ask_service():
+    place = os.path.join(home, "service")
+    if not os.path.exists(place):
+        return
+    with open(place) as file:
+        service = file.read().split()
+    if service[:2] == ["limit", "in"]:
+        service = ["limit", str(time.time() + float(service[2]))]
+        with open(place, "w") as file:
+            file.write(" ".join(service))
+    if service[0] == "limit" and time.time() < float(service[1]):
+        limit(float(service[1]))
+    if service[0].isdigit():
+        fail({"fail": service[0], "status": int(service[0])})
+
+
 SESSION = sys.argv[-1]
 RESUMED = sys.argv[-2] == "--resume"
 home = os.environ["ACTOR_HOME"]
 kept = os.path.join(home, f"{SESSION}.json")
 prompt = sys.stdin.read()
+note_call()
 if RESUMED:
     if not os.path.exists(kept):
         tell(type="result", subtype="error_during_execution", is_error=True, errors=["No conversation found"])
@@ -88,13 +118,14 @@ else:
     script = prompt.partition("<<<SCRIPT")[2].partition("SCRIPT>>>")[0]
     state = {"script": json.loads(script or "[]"), "prompts": []}
 state["prompts"].append(prompt)
+keep()
 cost, denied = [], []
 tell(type="system", subtype="init", session_id=SESSION, model="actor-1", tools=["Bash"], cwd=os.getcwd())
+ask_service()
 while True:
     steps = state["script"]
     state["script"] = steps[1:]
-    with open(kept, "w") as file:
-        json.dump(state, file)
+    keep()
     if not steps:
         break
     play(steps[0])
