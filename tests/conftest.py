@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,24 @@ def clock() -> Clock:
 def queue(tmp_path: Path, clock: Clock) -> Queue:
     """A queue with that time."""
     return make_queue(tmp_path / "queue", clock)
+
+
+@pytest.fixture
+def zone() -> Iterator[Callable[[str], None]]:
+    """Sets the time zone of this process, for as long as the test runs."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def live_in(name: str) -> None:
+            patch.setenv("TZ", name)
+            time.tzset()
+
+        yield live_in
+    time.tzset()
+
+
+@pytest.fixture
+def utc(zone: Callable[[str], None]) -> None:
+    zone("UTC")
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from parallel_loop.queue.taking import Claim, Taker
 from support.cli import CommandLine
 from support.repository import git
 from support.runs import running
+from support.taking import claimed
 
 
 @pytest.fixture
@@ -50,12 +51,6 @@ def coordinator(project: Project) -> Iterator[None]:
     lock = CoordinatorLock(project.state.coordinator_lock, *own_identity())
     yield
     lock.close()
-
-
-def take(taker: Taker) -> Claim:
-    claim = taker.take()
-    assert claim is not None
-    return claim
 
 
 def end(project: Project, taker: Taker, claim: Claim, **fields: Any) -> None:
@@ -108,7 +103,7 @@ def test_list_shows_what_is_in_the_states_asked_for(cli: CommandLine) -> None:
 
 def test_show_tells_the_whole_history(cli: CommandLine, project: Project, taker: Taker) -> None:
     cli("add", "--command", "true", "--id", "a")
-    end(project, taker, take(taker), kind="failed", outcome="failed", why="exit code 7", seconds=1.5)
+    end(project, taker, claimed(taker), kind="failed", outcome="failed", why="exit code 7", seconds=1.5)
     cli("retry", "a")
 
     history = json.loads(cli("show", "a", "--json").out)["history"]
@@ -136,7 +131,7 @@ def test_show_tells_since_when_an_item_is_worked_on_and_where_it_prints(cli: Com
 @pytest.mark.parametrize("kind", ["done", "failed", "cancelled"])
 def test_an_item_that_has_ended_has_no_next_prompt(cli: CommandLine, project: Project, taker: Taker, kind: str) -> None:
     cli("add", "--command", "true", "--id", "a")
-    end(project, taker, take(taker), kind=kind)
+    end(project, taker, claimed(taker), kind=kind)
     answer = cli("show", "a", "--prompt")
     retry = "" if kind == "done" else "; `parallel-loop retry a` has it tried again"
     assert (answer.code, answer.out, answer.line) == (1, "", f"a is {kind}, so nothing more is sent{retry}")
@@ -150,16 +145,16 @@ def test_a_person_decides(cli: CommandLine, project: Project, taker: Taker) -> N
     refusals = [cli("retry", "a"), cli("answer", "a", "yes"), cli("approve", "a"), cli("reject", "a", "no")]
     assert [(answer.code, answer.line.split(" ")[:2]) for answer in refusals] == [(1, ["a", "is"])] * 4
 
-    end(project, taker, take(taker), kind="waiting", outcome="asked", why="which one?")
+    end(project, taker, claimed(taker), kind="waiting", outcome="asked", why="which one?")
     assert "waits for an answer" in cli("approve", "a").line
     assert "waits for an answer" in cli("reject", "a", "no").line
     assert cli("answer", "a", "the", "left one").out == "a goes on with that answer\n"
-    end(project, taker, take(taker), kind="waiting", outcome="review", why="look")
+    end(project, taker, claimed(taker), kind="waiting", outcome="review", why="look")
     assert cli("answer", "a", "once more").out == "a goes back to work with that answer\n"
 
-    end(project, taker, take(taker), kind="waiting", outcome="review", why="look")
+    end(project, taker, claimed(taker), kind="waiting", outcome="review", why="look")
     assert cli("reject", "a", "too long").out == "a goes back to work with that reason\n"
-    end(project, taker, take(taker), kind="waiting", outcome="review", why="look", commit="c", branch="b")
+    end(project, taker, claimed(taker), kind="waiting", outcome="review", why="look", commit="c", branch="b")
     assert cli("approve", "a").code == 0
 
     entry = project.queue.entry("a")
@@ -176,7 +171,7 @@ def test_cancelling_an_item_in_work_names_the_agent_and_a_second_time_is_refused
     cli: CommandLine, taker: Taker
 ) -> None:
     cli("add", "--command", "true", "--id", "a")
-    claim = take(taker)
+    claim = claimed(taker)
 
     assert cli("cancel", "a").out == "a is cancelled; agent-1 stops working on it\n"
     assert not taker.holds(claim)
@@ -240,7 +235,7 @@ def test_logs_prints_the_bytes_of_the_attempt_that_was_asked_for(
     agent = project.state.agent("agent-1")
     agent.create()
     for text in ("one\n", "two \x1b[31m\n"):
-        claim = take(taker)
+        claim = claimed(taker)
         agent.attempt_log("a", claim.attempt).write_text(text)
         end(project, taker, claim, kind="failed", outcome="failed")
         cli("retry", "a")

@@ -24,6 +24,7 @@ from support.cli import CommandLine
 from support.landing import hand_over, land, landed_items, make_branch, scratch
 from support.repository import attempt_git, commit, environment, git
 from support.runs import add, drain, kinds, make_project, running, states, waits_for
+from support.taking import claimed
 from support.waiting import eventually
 
 
@@ -42,8 +43,7 @@ def hold(project: Project, item_id: str, files: Mapping[str, str | bytes] | None
     if project.queue.entry(item_id) is None:
         add(project, item_id)
     taker = Taker(project.queue, Owner("agent-1", *own_identity()))
-    claim = taker.take()
-    assert claim is not None
+    claim = claimed(taker)
     assert claim.item.id == item_id
     branch = f"parallel-loop/item/{item_id}/{claim.attempt}"
     made = None if files is None else make_branch(project, branch, files)

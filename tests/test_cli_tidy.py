@@ -12,6 +12,7 @@ from parallel_loop.harness.project import Project
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.taking import Taker
 from support.cli import CommandLine
+from support.taking import claimed
 
 
 @pytest.fixture
@@ -22,8 +23,7 @@ def finished(root: Path, cli: CommandLine) -> Project:
     project = Project.open(root, {})
     taker = Taker(project.queue, Owner("agent-1", *own_identity()))
     for _ in range(2):
-        claim = taker.take()
-        assert claim is not None
+        claim = claimed(taker)
         assert taker.complete(claim)
     taker.close()
     return project

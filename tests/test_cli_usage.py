@@ -21,6 +21,7 @@ from parallel_loop.queue.taking import Claim, Taker
 from parallel_loop.queue.tidying import tidy
 from support.cli import CommandLine
 from support.repository import make_repository
+from support.taking import claimed
 
 
 class Past:
@@ -35,9 +36,7 @@ class Past:
         self.project.queue.add([Item(id=item_id, title=item_id, added_at="", **fields)])
 
     def take(self) -> Claim:
-        claim = self.taker.take()
-        assert claim is not None
-        return claim
+        return claimed(self.taker)
 
     def attempt(self, *numbers: Any, kind: Any = "released", program: str = "claude", ago: float = 0.0) -> None:
         usage = Usage(*numbers) if numbers else None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -150,16 +148,7 @@ def test_the_beginning_of_a_run_is_a_reason_to_try(project: Project) -> None:
     assert current_snapshot(project).attention == ()
 
 
-@pytest.fixture
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-@pytest.mark.usefixtures("_utc")
+@pytest.mark.usefixtures("utc")
 def test_the_dashboard_has_a_line_for_each_account() -> None:
     accounts = (
         AccountStatus(name="paid", state="limited", until=later(NOW, 3600), why="the limit five_hour is used up"),
@@ -180,7 +169,7 @@ def test_the_dashboard_has_a_line_for_each_account() -> None:
         assert max(map(len, lines)) <= columns
 
 
-@pytest.mark.usefixtures("_utc")
+@pytest.mark.usefixtures("utc")
 @pytest.mark.parametrize(
     ("event", "more", "shown"),
     [

@@ -22,13 +22,13 @@ from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.taking import Taker
 from support.queues import append
 from support.runs import add, make_project
+from support.taking import claimed
 
 
 def take(project: Project, item_id: str, **ending: object) -> Taker:
     """Claim the item, which is the only one takable, and end the attempt as `ending` says."""
     taker = Taker(project.queue, Owner("agent-1", os.getpid()))
-    claim = taker.take()
-    assert claim is not None
+    claim = claimed(taker)
     assert claim.item.id == item_id
     if ending:
         assert taker.end(claim, Record(**({"at": utc_now(), "agent": "agent-1"} | ending)))

@@ -16,9 +16,7 @@ from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness import runner
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.orders import Orders
-from parallel_loop.harness.project import Project
 from parallel_loop.harness.state import Heartbeat
-from parallel_loop.queue.records import Record
 from support.cli import call
 from support.harness import spare_others
 from support.repository import attempt_git, git
@@ -28,6 +26,7 @@ from support.runs import (
     add,
     happened,
     kinds,
+    last,
     living,
     make_project,
     running,
@@ -37,13 +36,6 @@ from support.runs import (
 from support.waiting import eventually
 
 PRECIOUS = "extensions.preciousObjects"
-
-
-def last(project: Project, item_id: str) -> Record:
-    entry = project.queue.entry(item_id)
-    assert entry is not None
-    assert entry.last is not None
-    return entry.last
 
 
 # --- what a worker is told ------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from parallel_loop.worktrees.errors import GitError
 from support.landing import a_lander, hand_over, land, make_branch
 from support.repository import git
 from support.runs import PATIENCE_SECONDS, add, happened, make_project, running, states, waits_for
+from support.taking import claimed
 from support.waiting import eventually
 
 
@@ -41,8 +42,7 @@ class Worker:
         if project.queue.entry(item_id) is None:
             add(project, item_id)
         self.taker = Taker(project.queue, Owner(f"agent-{number}", os.getpid()))
-        claim = self.taker.take()
-        assert claim is not None
+        claim = claimed(self.taker)
         assert claim.item.id == item_id
         self.claim: Claim = claim
         self.branch = f"parallel-loop/item/{item_id}/{claim.attempt}"

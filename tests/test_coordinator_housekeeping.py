@@ -28,6 +28,7 @@ from parallel_loop.worktrees.salvage import SALVAGE, keep
 from support.landing import hand_over, land, make_branch
 from support.repository import commit, git
 from support.runs import add, happened, make_project
+from support.taking import claimed
 
 
 @pytest.fixture
@@ -57,8 +58,7 @@ def attempt(project: Project, item: str, kind: str, **fields: object) -> str:
     if project.queue.entry(item) is None:
         add(project, item)
     taker = Taker(project.queue, Owner("agent-1", os.getpid()))
-    claim = taker.take()
-    assert claim is not None
+    claim = claimed(taker)
     branch = f"parallel-loop/item/{item}/{claim.attempt}"
     made = make_branch(project, branch, {f"{item}-{claim.attempt}": "work\n"})
     named = {"branch": branch, "commit": made} | fields

@@ -13,11 +13,10 @@ from parallel_loop.coordinator.train_size import LARGEST, TrainSize
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.project import Project
 from parallel_loop.harness.prompt import compose
-from parallel_loop.queue.records import Record
 from parallel_loop.queue.requests import cancel
 from support.landing import a_lander, hand_over, land, landed_items, replay, scratch
 from support.repository import commit, git
-from support.runs import happened, kinds, make_project
+from support.runs import happened, kinds, last, make_project
 
 # Notes which items it saw. Red where a bad one is, where two are that do not go together, and once for each flaky one.
 CHECK = """
@@ -51,13 +50,6 @@ def hand_over_each(project: Project, *files: dict[str, str | bytes]) -> None:
     """item-1, item-2 and so on, with these files."""
     for number, written in enumerate(files, 1):
         hand_over(project, f"item-{number}", written)
-
-
-def last(project: Project, item_id: str) -> Record:
-    entry = project.queue.entry(item_id)
-    assert entry is not None
-    assert entry.last is not None
-    return entry.last
 
 
 def first_parents(project: Project, branch: str = "parallel-loop/landed") -> int:

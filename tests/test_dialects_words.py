@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -22,13 +20,7 @@ def at(text: str) -> float:
 NOW = at("2026-11-20T22:30:00")  # a Friday
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    os.environ.pop("TZ", None)
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 @pytest.mark.parametrize(
@@ -80,9 +72,8 @@ def test_what_is_no_time_to_come_is_none(words: str) -> None:
     assert reset_time(words, NOW) is None
 
 
-def test_local_times_are_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "America/New_York")
-    time.tzset()
+def test_local_times_are_of_this_machine(zone: Callable[[str], None]) -> None:
+    zone("America/New_York")
     assert reset_time("try again at 7:45 PM.", NOW) == at("2026-11-21T00:46:00")
 
 

@@ -15,10 +15,11 @@ from parallel_loop.harness.accounts.account_file import AccountFile
 from parallel_loop.harness.accounts.standing import State
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.clock import later
-from support.accounts import PAID, SESSIONS, claimed, some
+from support.accounts import PAID, SESSIONS, some
 from support.pausing import add_all, with_clock
 from support.queues import Clock
 from support.runs import make_project
+from support.taking import claimed
 
 
 @pytest.fixture

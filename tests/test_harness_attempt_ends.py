@@ -110,10 +110,7 @@ def test_who_asks_waits_for_an_answer_and_gets_it(tmp_path: Path) -> None:
     log.with_suffix(".ask").write_text("of an item of that name in an earlier queue")
     assert record.branch == BRANCH
     shop.project.queue.append(shop.entry("one"), Record(kind="answered", at=shop.project.queue.now(), text="8080"))
-    worker = shop.worker()
-    assert worker.work_once()
-    worker.close()
-    assert shop.last("one").outcome == "failed", "an old question is not asked again"
+    assert shop.work_at_once("one").outcome == "failed", "an old question is not asked again"
     assert git(shop.root, "show", "parallel-loop/item/one/2:said") == (
         f"Serve.\n\nYou asked: Which port?\nA person answered: 8080\n\nWhat was done before is on the branch {BRANCH}."
     )
@@ -142,10 +139,7 @@ def test_a_failed_check_is_told_to_the_next_attempt(tmp_path: Path) -> None:
     assert record.commit == git(shop.root, "rev-parse", BRANCH)
     assert record.why == "the check `echo line 1; echo line 2; test -e b` ended with exit code 1"
     assert record.text == "line 1\nline 2"
-    worker = shop.worker()
-    assert worker.work_once()
-    worker.close()
-    assert_landing(shop, shop.last("one"), "a", "b", branch="parallel-loop/item/one/2")
+    assert_landing(shop, shop.work_at_once("one"), "a", "b", branch="parallel-loop/item/one/2")
 
 
 def test_how_a_silent_check_ended_is_in_the_log(tmp_path: Path) -> None:

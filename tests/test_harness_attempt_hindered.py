@@ -39,10 +39,7 @@ def test_an_item_that_found_no_room_loses_no_attempt(shop: Workshop, monkeypatch
         patch.setattr(attempt, "recycle", lambda *_, **__: (_ for _ in ()).throw(FULL))
         record = shop.work("one", "echo 1 > a", max_attempts=1)
     assert (record.kind, record.outcome, record.counted) == ("released", "no-room", False)
-    worker = shop.worker()
-    assert worker.work_once()
-    worker.close()
-    assert shop.last("one").kind == "landing"
+    assert shop.work_at_once("one").kind == "landing"
 
 
 def test_a_full_disk_at_flushing_is_waited_for(shop: Workshop, monkeypatch) -> None:

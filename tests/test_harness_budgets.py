@@ -24,6 +24,7 @@ from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.taking import Taker
 from support.cli import CommandLine
 from support.harness import Workshop, make_workshop, spare_others
+from support.taking import claimed
 
 # A program that says what its prompt says, and then ends or does not.
 PROGRAMS = """
@@ -165,8 +166,7 @@ def test_what_a_killed_worker_has_cost_counts_once(make: Make) -> None:
     shop = make("budget: {run: 9}\n")
     shop.add("one", prompt=costs(0.5))
     taker = Taker(shop.project.queue, Owner("agent-1", *own_identity()))
-    claim = taker.take()
-    assert claim is not None
+    claim = claimed(taker)
     agent = shop.project.state.agent("agent-1")
     agent.create()
     agent.events_file("one", 1).write_bytes(msgspec.json.encode(Used(usd=0.25)) + b"\n")

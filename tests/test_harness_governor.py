@@ -16,10 +16,11 @@ from parallel_loop.harness.accounts.account_file import AccountFile
 from parallel_loop.harness.dialects.events import Quota
 from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.project import Project
-from support.accounts import PAID, Stand, claimed, some
+from support.accounts import PAID, Stand, some
 from support.pausing import add_all, with_clock
 from support.queues import Clock
 from support.runs import add, happened, make_project
+from support.taking import claimed, items_read
 
 
 @pytest.fixture
@@ -98,12 +99,9 @@ def test_while_an_account_is_parked_nothing_is_locked_and_each_item_is_read_once
     one.end(claimed(one), "usage", resets_in=600.0)
     locks: list[object] = []
     monkeypatch.setattr(AccountFile, "locked", lambda _file: locks.append(1) or contextlib.nullcontext())
-    asked: list[Path] = []
-    chain = type(project.queue.chain)
-    real = chain.read_named_item
-    monkeypatch.setattr(chain, "read_named_item", lambda self, name: asked.append(name) or real(self, name))
+    read = items_read(monkeypatch)
     assert [one.taken(), one.taken(), one.taken()] == [None, None, None]
-    assert (len(asked), locks) == (20, [])
+    assert (len(read), locks) == (20, [])
 
 
 def test_when_somebody_is_stopped_while_it_takes_others_take_what_is_of_other_accounts(

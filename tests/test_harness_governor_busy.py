@@ -14,10 +14,11 @@ from parallel_loop.harness.dialects.events import Step
 from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.records import Record
-from support.accounts import PAID, Stand, claimed, some
+from support.accounts import PAID, Stand, some
 from support.pausing import add_all, with_clock
 from support.queues import Clock
 from support.runs import make_project
+from support.taking import claimed
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.harness.project import Project
-from support.accounts import PAID, Stand, claimed, some
+from support.accounts import PAID, Stand, some
 from support.pausing import add_all, with_clock
 from support.queues import Clock
 from support.runs import happened, make_project
+from support.taking import claimed
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import pytest
 from parallel_loop.harness.accounts.account_file import AccountFile
 from parallel_loop.harness.heart import Heart
 from parallel_loop.harness.project import Project
-from support.accounts import SESSIONS, Stand, claimed, some
+from support.accounts import SESSIONS, Stand, some
 from support.pausing import add_all, with_clock
 from support.queues import Clock
 from support.runs import make_project
+from support.taking import claimed
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from support.forks import Crew, Line
 from support.pausing import MINE, add_all, pause, with_clock
 from support.queues import Clock
 from support.runs import make_project
+from support.taking import claimed
 
 
 @pytest.fixture
@@ -30,8 +31,7 @@ def test_a_file_that_cannot_be_read_is_as_good_as_none(project: Project, content
     stand = pause(project)
     add_all(project, "a", "b")
     project.state.pauses.write_bytes(content)
-    claim = stand.take()
-    assert claim is not None
+    claim = claimed(stand)
     stand.end(claim)
     assert [one.attempts for one in PauseFile(project).look()] == [1]
     stand.taker.close()
@@ -47,8 +47,7 @@ def test_what_cannot_be_written_or_locked_stops_no_work(
     descriptor = os.open(project.state.pauses_lock, os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     clock.advance(60)
-    claim = stand.take()
-    assert claim is not None
+    claim = claimed(stand)
     assert claim.item.id == "y", "no trial that nobody else knows of"
     record = stand.end(claim)
     assert record is not None

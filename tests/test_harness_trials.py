@@ -18,10 +18,10 @@ from parallel_loop.harness.project import Project
 from parallel_loop.queue.taking import Claim, PassesOver
 from parallel_loop.queue.watching import BellWatch
 from support.harness import make_workshop, spare_others
-from support.pausing import MINE, Stand, add_all, pause, with_clock
+from support.pausing import MINE, Stand, add_all, end_three, pause, with_clock
 from support.queues import Clock
 from support.runs import make_project
-from support.taking import asked_of, items_read
+from support.taking import asked_of, claimed, items_read
 
 
 @pytest.fixture
@@ -53,8 +53,7 @@ def test_while_none_is_paused_nothing_is_read_locked_or_written(
     real = Path.stat
     monkeypatch.setattr(Path, "stat", lambda path, **how: looks.append(path) or real(path, **how))
     asked = asked_of(stand.taker, monkeypatch)
-    claim = stand.take()
-    assert claim is not None
+    claim = claimed(stand)
     stand.end(claim, "done")
     assert [path.name for path in looks if path.name.startswith("pauses")] == ["pauses.json"] * 2
     assert asked == []
@@ -112,10 +111,7 @@ def test_what_prepares_an_attempt_may_take_long_and_a_check_that_does_is_no_quic
 ) -> None:
     add_all(project, "a", "b", "c")
     stand = Stand(project)
-    for _ in range(3):
-        claim = stand.take()
-        assert claim is not None
-        stand.end(claim, outcome, seconds=99.0, not_before="2099-01-01T00:00:00.000000Z")
+    end_three(stand, outcome, seconds=99.0)
     assert (PauseFile(project).in_force() != {}) == is_paused
     stand.taker.close()
 
@@ -146,17 +142,13 @@ def test_what_says_nothing_of_the_program_pauses_nothing_and_ends_no_pause(
 ) -> None:
     add_all(project, "a", "b", "c")
     stand = Stand(project)
-    for _ in range(3):
-        claim = stand.take()
-        assert claim is not None
-        stand.end(claim, outcome, not_before="2099-01-01T00:00:00.000000Z", **fields)
+    end_three(stand, outcome, **fields)
     assert PauseFile(project).look() == ()
     stand.taker.close()
     stand = pause(project)
     add_all(project, "d")
     clock.advance(60)
-    claim = stand.take()
-    assert claim is not None
+    claim = claimed(stand)
     stand.end(claim, outcome, **fields)
     assert stand.taken() is None
     clock.advance(5)
@@ -195,8 +187,7 @@ def test_who_is_killed_in_a_trial_keeps_nobody_waiting_for_ever(project: Project
 def test_of_a_long_last_line_both_ends_are_kept(project: Project) -> None:
     add_all(project, "a")
     stand = Stand(project)
-    claim = stand.take()
-    assert claim is not None
+    claim = claimed(stand)
     stand.end(claim, said=f"Traceback:\nbegin {'x' * 999}\x1b end\n\n")
     (trouble,) = PauseFile(project).look()
     assert trouble.last.said.startswith("begin xxx")

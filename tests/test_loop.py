@@ -30,6 +30,7 @@ from parallel_loop.queue.taking import Taker
 from support.landing import landed_items
 from support.repository import git
 from support.runs import PATIENCE_SECONDS, add, events, kinds, living, make_project, running, states
+from support.taking import claimed
 from support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent
@@ -144,8 +145,7 @@ def test_it_reads_the_whole_queue_to_heal_only_when_something_is_overlooked(
         queue.layout.ready.mkdir()
     if left in {"done", "claim"}:
         taker = Taker(queue, Owner("agent-9", os.getpid()))
-        claim = taker.take()
-        assert claim is not None
+        claim = claimed(taker)
         if left == "done":
             taker.end(claim, Record(kind="done", at=queue.now()))
         taker.close()

@@ -27,6 +27,7 @@ from support.queues import (
     record,
     states,
 )
+from support.taking import claimed
 
 
 def kinds(queue, item_id: str) -> list[str]:
@@ -37,8 +38,7 @@ def test_an_item_is_taken_by_one_of_two(queue) -> None:
     add(queue, "only")
     one, other = make_taker(queue), make_taker(queue, "agent-2")
     assert other.peek() is not None
-    claim = one.take()
-    assert claim is not None
+    claim = claimed(one)
     assert (claim.item.id, claim.attempt) == ("only", 1)
     assert other.take() is None
     assert other.lost_links == 1  # it had listed the item, and lost at the link itself

@@ -86,9 +86,3 @@ def some(stands: contextlib.ExitStack, project: Project, count: int) -> list[Sta
     for stand in made:
         stands.callback(stand.taker.close)
     return made
-
-
-def claimed(stand: Stand) -> Claim:
-    claim = stand.take()
-    assert claim is not None
-    return claim

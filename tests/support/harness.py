@@ -173,6 +173,10 @@ class Workshop:
     def work(self, item_id: str, command: str | None = None, *, attempts: int = 1, **fields: object) -> Record:
         """Add an item, have a worker of its own make `attempts` at it, and return the last record."""
         self.add(item_id, command, **fields)
+        return self.work_at_once(item_id, attempts)
+
+    def work_at_once(self, item_id: str, attempts: int = 1) -> Record:
+        """Have a worker of its own take something so often, without waiting; return the last record of the item."""
         worker = self.worker()
         try:
             for _ in range(attempts):

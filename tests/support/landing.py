@@ -17,6 +17,7 @@ from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Taker
 from support.repository import attempt_git, commit, git
 from support.runs import add
+from support.taking import claimed
 
 SUM_FILES = {"a": "1\n", "b": "2\n"}
 
@@ -43,8 +44,7 @@ def hand_over(project: Project, item_id: str, files: Mapping[str, str | bytes], 
     if project.queue.entry(item_id) is None:
         add(project, item_id)
     taker = Taker(project.queue, Owner("agent-1", os.getpid()))
-    claim = taker.take()
-    assert claim is not None
+    claim = claimed(taker)
     assert claim.item.id == item_id
     branch = f"parallel-loop/item/{item_id}/{claim.attempt}"
     made = make_branch(project, branch, files, base)

@@ -14,6 +14,7 @@ from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
 from support.queues import Clock
 from support.runs import add
+from support.taking import claimed
 
 MINE = "programs: {mine: {argv: [mine]}, yours: {argv: [yours]}}\nroles: {narrow: {wip: 1}}\n"
 
@@ -60,13 +61,16 @@ def with_clock(project: Project, clock: Clock) -> Project:
     return project
 
 
+def end_three(stand: Stand, outcome: str = "failed", **fields: object) -> None:
+    """Three attempts, the next that there are, end alike, and none of them is repeated soon."""
+    for _ in range(3):
+        stand.end(claimed(stand), outcome, **({"not_before": "2099-01-01T00:00:00.000000Z"} | fields))
+
+
 def pause(project: Project, **fields: object) -> Stand:
     """Have three attempts at `mine` fail alike; return the worker that made them."""
     add_all(project, "p1", "p2", "p3", **({"priority": 0} | fields))
     stand = Stand(project)
-    for _ in range(3):
-        claim = stand.take()
-        assert claim is not None
-        stand.end(claim, not_before="2099-01-01T00:00:00.000000Z")
+    end_three(stand)
     assert PauseFile(project).in_force() != {}
     return stand

@@ -19,7 +19,7 @@ from parallel_loop.coordinator.lock import read_holder
 from parallel_loop.coordinator.snapshot import AgentStatus, Snapshot
 from parallel_loop.harness.keeping.processes import end_marked
 from parallel_loop.harness.project import Project
-from parallel_loop.queue.records import Item
+from parallel_loop.queue.records import Item, Record
 from parallel_loop.queue.survey import Survey
 from support.repository import environment, make_repository
 from support.waiting import eventually
@@ -49,6 +49,13 @@ def states(project: Project) -> dict[str, str]:
     survey = Survey(project.queue)
     survey.refresh()
     return {entry.item.id: survey.state(entry) for entry in survey.all_entries()}
+
+
+def last(project: Project, item_id: str) -> Record:
+    entry = project.queue.entry(item_id)
+    assert entry is not None
+    assert entry.last is not None
+    return entry.last
 
 
 def kinds(project: Project, item_id: str) -> list[str]:

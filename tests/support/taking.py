@@ -1,11 +1,24 @@
-"""What a worker looks at when it takes an item."""
+"""Taking an item, and what a worker looks at when it does."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import pytest
 
 from parallel_loop.queue.chain import Chain
-from parallel_loop.queue.taking import Taker
+from parallel_loop.queue.taking import Claim, Taker
+
+
+class Takes(Protocol):
+    def take(self) -> Claim | None: ...
+
+
+def claimed(by: Takes) -> Claim:
+    """What is taken next; there must be something."""
+    claim = by.take()
+    assert claim is not None
+    return claim
 
 
 def items_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
