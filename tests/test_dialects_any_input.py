@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -99,3 +100,35 @@ def test_a_session_is_not_called_what_is_an_option_a_path_or_without_end(name: s
 def test_what_is_no_sum_of_money_is_none() -> None:
     assert story_of([Used(usd=-5.0), Used(usd=1.5)]).usage().usd == 1.5
     assert story_of([Used(usd=1e308), Used(usd=1e308)]).usage().usd == 2e6
+
+
+ENDED = b'{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"no"}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ENDED + b"\r",
+        b"\xef\xbb\xbf" + ENDED,
+        b"\x1b[0m\x1b[?25h" + ENDED + b"\x1b[0m",
+        b"\x1b]0;a title\x07" + ENDED,
+        b"\0\0" + ENDED,
+        ENDED + b"Error: what another wrote behind it",
+        ENDED.replace(b"no", b"half of a smile: \\ud83d"),
+        ENDED.replace(b"no", b"no text: \xff\xfe"),
+        ENDED.replace(b'"no"', b'"no","share":NaN'),
+        ENDED.replace(b"no", b"a tab: \t"),
+    ],
+)
+def test_what_programs_and_terminals_put_around_json(line: bytes) -> None:
+    dialect = BY_NAME["claude"]
+    assert outcome_word(story_of(list(dialect.read(line, 0.0))), dialect, 1) == "rate"
+
+
+def test_what_is_odd_costs_no_more_than_what_is_not() -> None:
+    marks = b"\x1b[0m \0\xef\xbb\xbf" * 100_000
+    begun = time.process_time()
+    deep, wrong = b"{" + b'"a":[' * 200_000 + b"}", b"{" + b"\xff" * 10**7
+    for line in (marks + b"x", b"{" + marks, deep, wrong, b"\x1b]" * 500_000):
+        assert not BY_NAME["claude"].read(line, 0.0)
+    assert time.process_time() - begun < 10

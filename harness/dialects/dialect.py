@@ -9,6 +9,8 @@ Assumes: one JSON object is on one line. Standard error is in the same stream, s
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +27,8 @@ LONGEST_WORDS = 100_000  # no error message is longer; what is, is data
 Object = Mapping[str, Any]
 Reader = Callable[[Object, float], Iterable[AnyEvent]]
 _decode = msgspec.json.Decoder().decode
+_ODD = {0x00, 0x1B, 0xEF}  # bytes with which a line begins that has something before what it says
+_BEFORE = re.compile(rb"(?:\xef\xbb\xbf|[\s\x00]|\x1b\[[0-9;?]{0,20}[@-~]|\x1b\][^\x07\x1b]{0,200}\x07)*")  # colours
 
 
 def by_type(readers: Mapping[str, Reader]) -> Reader:
@@ -57,6 +61,8 @@ class Dialect:
         """Return what the line says. One that begins like an object and is none was cut off, and says nothing."""
         if len(line) > LONGEST_LINE:
             return ()
+        if line and line[0] in _ODD:
+            line = _BEFORE.sub(b"", line, count=1)
         if self.objects is not None and line.lstrip()[:1] == b"{":
             found = self._object(line)
             return () if found is None else self._all(self.objects, found, now)
@@ -80,9 +86,21 @@ class Dialect:
     def _object(data: bytes) -> Object | None:
         try:
             value = _decode(data)
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError):
+            value = _decode_oddly(data)
+        except RecursionError:
             return None
         return value if isinstance(value, dict) else None
+
+
+def _decode_oddly(data: bytes) -> object:
+    """Read what is JSON but for half a character, bytes that are no text, NaN, or what another wrote behind it."""
+    text = data[: data.rfind(b"}") + 1].decode(errors="replace")
+    try:
+        value = json.loads(text, strict=False, parse_constant=lambda _: None)
+        return _decode(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return None
 
 
 def _bounded(event: AnyEvent) -> AnyEvent:

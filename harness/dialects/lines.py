@@ -12,9 +12,7 @@ from .events import AnyEvent
 from .words import fault_of
 
 # `Error: …`, `fatal: …`, `API Error: …`, `litellm.RateLimitError: …`, `ProviderAuthError: …`
-_ERROR = re.compile(
-    r"(?:\x1b\[[0-9;]*m)*\[?(?:(?i:(?:fatal|api|unexpected)? ?error|fatal)|(?:\w+\.)*(\w*(?:Error|Exception)))\]?: (.+)"
-)
+_ERROR = re.compile(r"\[?(?:(?i:(?:fatal|api|unexpected)? ?error|fatal)|(?:\w+\.)*(\w*(?:Error|Exception)))\]?: (.+)")
 
 
 def error_line(line: str, now: float) -> Iterable[AnyEvent]:
