@@ -32,7 +32,7 @@ from .fields import count, record, shown, text
 from .lines import error_line
 from .words import fault_of
 
-_AGAIN = re.compile(r"(?:reconnect|retry)\w*\W.{0,20}?\d+ ?/ ?\d+", re.IGNORECASE)
+_AGAIN = re.compile(r"\b(?:reconnect|retry)\w*\W{1,5}\d+ ?/ ?\d+", re.IGNORECASE)
 _NO_TOOLS = {"agent_message", "reasoning", "todo_list", "error", "plan", "user_message"}
 _OVER = {"completed", "failed", "declined"}
 
@@ -94,7 +94,7 @@ def _failed(line: Object, now: float) -> Iterator[AnyEvent]:
 def _error(line: Object, now: float) -> Iterator[AnyEvent]:
     words = text(line.get("message"))
     fault = fault_of(words, now)
-    if _AGAIN.match(words):
+    if _AGAIN.search(words):
         kind = "network" if fault.kind == "other" else fault.kind
         yield Waits(kind=kind, seconds=fault.retry_seconds, text=fault.text)
     else:

@@ -34,6 +34,7 @@ _NAMES: tuple[tuple[Kind, str], ...] = (
     ("turns", "maxturns turnlimited fatalturnlimited maxturnsexceeded turnlimit timeexceeded"),
     ("budget", "budgetexhausted maxbudgetusd"),
     ("loop", "loopdetected"),
+    ("other", "notfound modelnotfound contentpolicyviolation contentfilter invalidprompt cyberpolicy"),
 )
 NAMES: dict[str, Kind] = {name: kind for kind, names in _NAMES for name in names.split()}
 
@@ -50,15 +51,23 @@ _WORDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("usage", (r"usage[ _-]?(?:limit|cap)", r"(?:hit|reached|exceeded) your (?:\S+ ){0,3}limit", "quota")),
     ("usage", (r"(?:hour|session|weekly|daily|monthly|opus|sonnet|plan|spend\w*|free tier) (?:usage )?limit",)),
     ("usage", (r"(?:out of|insufficient|no|more|extra|enough) (?:\w+ )?(?:credits?|balance|funds)", "credit balance")),
-    ("usage", ("billing", "payment required", r"limit reached ?\|")),
+    (
+        "usage",
+        ("billing", "payment required", r"limit reached ?\|", r"upgrade to (?:plus|pro)\b", "usage not included"),
+    ),
     ("rate", (r"rate[ _-]?limit", r"too many (?:concurrent )?(?:requests|connections)", "limiting requests")),
     ("rate", ("throttl", "slow down", r"(?:requests|tokens) per", r"concurren\w+ (?:\w+ )?limit")),
+    ("usage", (r"\bresets (?:at |in |on |[a-z]{3,9} )?\d",)),
     ("overload", ("overload", r"(?:at|over) capacity", r"capacity (?:constraint|exceeded)", "temporarily unavailable")),
     ("overload", (r"(?:service|server|model)[a-z ]{0,12} (?:busy|unavailable)",)),
+    ("other", (r"\bnot exist\b",)),  # a model, where who asks may also have no access to it
     ("auth", (r"api[ _-]?key", "unauthori[sz]ed", "unauthenticated", "authenticat", "oauth", r"credentials?\b")),
     ("auth", ("not logged in", "log ?in again", "/login", "forbidden", "access denied")),
     ("auth", (r"(?:expired|invalid|revoked)[a-z ]{0,12} token", r"token[a-z ]{0,16} (?:expired|invalid|revoked)")),
     ("auth", (r"permission[ _](?:denied|error)", r"not have (?:permission|access)")),
+    ("auth", (r"(?:organization|account|workspace)[a-z ]{0,20} (?:disabled|deactivated|suspended|on hold)",)),
+    ("other", ("flagged", r"(?:usage|content|safety) polic", "content_?filter", "max_output_tokens")),
+    ("server", (r"error (?:occurred )?while processing", r"(?:empty|malformed) (?:or malformed )?response")),
     ("network", (r"\be(?:conn[a-z]+|timedout|pipe|notfound|ai_again|hostunreach|netunreach)\b", "socket", r"\bdns\b")),
     ("network", ("getaddrinfo", "name resolution", "network", r"connect(?:ion)?\b", "connecting", "fetch failed")),
     (
@@ -66,6 +75,7 @@ _WORDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
         (r"timed? ?out", "timeout", r"\bterminated\b", "disconnected", "unreachable", r"premature(?:ly)? clos"),
     ),
     ("network", ("hang ?up", "error decoding response body", "peer closed", r"incomplete (?:chunked|read)")),
+    ("network", (r"(?:unterminated|unexpected end)[a-z ]{1,20}\bjson",)),
     ("network", (r"\b(?:tls|ssl)\b", "certificate", r"stream (?:ended|closed|error)", "without a finish reason")),
     ("server", (r"internal (?:server )?error", "server error", "server had an error", "bad gateway", "gateway time")),
     ("server", ("high demand", "something went wrong on our", r"error on our (?:side|end)", "temporary errors")),

@@ -20,17 +20,21 @@ from .vocabulary import NAMES, NO_QUOTA, STATUS_IN_WORDS, WORDS
 _LONGEST_TEXT = 4000
 _LONGEST_JSON = 100_000
 _LONGEST_WAIT = 366 * 86400.0
+_SOON_SECONDS = 120.0  # a quota that is there again after that is one of requests a minute
 _STATUS: dict[int, Kind] = {401: "auth", 402: "usage", 403: "auth", 407: "auth", 408: "network", 413: "context"}
 _STATUS |= {429: "rate", 503: "overload", 529: "overload"}
 
 # What a name says in general, words say better: a 429 may be a quota, a bad request a prompt that is too long.
 _GENERAL = {"rate", "server", "overload", "auth"}
 _BETTER: dict[Kind, frozenset[Kind]] = {
-    "rate": frozenset({"usage", "overload"}),
-    "server": frozenset({"overload", "context", "network", "usage"}),
+    "rate": frozenset({"usage", "overload", "context"}),
+    "server": frozenset({"overload", "context", "network", "usage", "auth"}),
     "overload": frozenset({"usage"}),
     "auth": frozenset({"usage", "rate"}),
 }
+# What a status that may mean many things does not mean: there was an answer, so the network is well.
+_NOT: dict[int, frozenset[Kind]] = {404: frozenset({"network", "auth"})}
+_NOT_BY_ANSWER: frozenset[Kind] = frozenset({"network"})
 
 
 def kind_of_name(name: str) -> Kind | None:
@@ -51,10 +55,17 @@ def kind_of_words(words: str) -> Kind:
     words = NO_QUOTA.sub(" ", words[:_LONGEST_TEXT].lower().replace("’", "'"))  # noqa: RUF001 (as they are printed)
     found = next((kind for kind, pattern in WORDS if pattern.search(words)), None)
     told = STATUS_IN_WORDS.search(words)
-    status = kind_of_status(int(told[1])) if told else None
-    if status is None or found in {"usage", "context"}:
-        return found or status or "other"
-    return found if found is not None and found in _BETTER.get(status, ()) else status
+    if found is None or told is None or found in {"usage", "context"}:
+        return found or (kind_of_status(int(told[1])) if told else None) or "other"
+    return _by_status(int(told[1]), found)
+
+
+def _by_status(status: int, said: Kind) -> Kind:
+    """Return what an error is by its HTTP status, or by what was said where that says it better."""
+    general = kind_of_status(status)
+    if general is None:
+        return "other" if said in _NOT.get(status, _NOT_BY_ANSWER) else said
+    return said if said in _BETTER.get(general, ()) else general
 
 
 def kind_of_error(words: str, status: int | None = None, names: Iterable[str] = ()) -> Kind:
@@ -65,7 +76,8 @@ def kind_of_error(words: str, status: int | None = None, names: Iterable[str] = 
         return exact
     general = kind_of_status(status) or next(iter(named), None)
     if general is None:
-        return kind_of_words(words)
+        said = kind_of_words(words)
+        return said if status is None else _by_status(status, said)
     return next((kind for kind in (*named, kind_of_words(words)) if kind in _BETTER.get(general, ())), general)
 
 
@@ -95,9 +107,12 @@ def fault_of(
     """
     told, answer = _unfold(words, now), _unfold(body, now)
     status = status or told.status or answer.status
-    kind = kind_of_error(told.words, status, [*names, *told.names, *answer.names])
+    names = [*names, *told.names, *answer.names]
+    kind = kind_of_error(told.words, status, names)
     after = next((each for each in (retry, answer.retry, told.retry) if each is not None), None)
     seconds = retry_after(after, now) if after is not None else duration(told.words)
+    if kind == "usage" and seconds is not None and seconds <= _SOON_SECONDS and kind_of_error("", None, names) != kind:
+        kind = "rate"
     resets_at = None
     if kind == "usage":
         resets_at = told.resets_at or answer.resets_at or reset_time(told.words, now)
