@@ -9,6 +9,7 @@ Source: the program's schema (Agent SDK, sdk.d.ts) and runs of 2.1.329 and 2.1.1
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from .dialect import Dialect, Object, Reader, by_type
@@ -35,6 +36,7 @@ from .fields import count, number, record, records, said, shown, text, whole
 from .lines import error_line
 from .words import fault_of, kind_of_error, kind_of_name
 
+_NOT_GRANTED = re.compile(r"Claude requested permissions to (?:use (\w+))?")  # before there was a list of denials
 _ERROR_FIELDS = ("api_error", "api_error_code", "api_error_type", "error", "startup_failure_reason")
 
 
@@ -107,8 +109,11 @@ def _fault(line: Object, words: str, now: float) -> Fault:
 def _user(line: Object, _now: float) -> Iterator[AnyEvent]:
     for block in records(record(line.get("message")).get("content")):
         if block.get("type") == "tool_result":
-            output = detail(said(block.get("content")))
-            yield ToolEnded(id=text(block.get("tool_use_id")), ok=not block.get("is_error"), output=output)
+            name, output = text(block.get("tool_use_id")), said(block.get("content"))
+            yield ToolEnded(id=name, ok=not block.get("is_error"), output=detail(output))
+            refused = _NOT_GRANTED.match(output) if block.get("is_error") else None
+            if refused is not None:
+                yield Denied(tool=refused[1] or "a tool", id=name, text=brief(output))
 
 
 def _limit(line: Object, _now: float) -> Iterator[AnyEvent]:
@@ -128,11 +133,15 @@ def _result(line: Object, now: float) -> Iterator[AnyEvent]:
     for denial in records(line.get("permission_denials")):
         yield Denied(tool=text(denial.get("tool_name")), id=text(denial.get("tool_use_id")))
     subtype = text(line.get("subtype")) or "success"
+    if line.get("num_turns") == 0 and record(line.get("origin")) and not line.get("result"):
+        return  # a task in the background has ended, and nobody was asked what to do
     errors = "\n".join(shown(error) for error in line.get("errors") or ())
     words = text(line.get("result")) or errors or text(line.get("error"))
     ok = not line.get("is_error") and subtype == "success"
+    kind = None if ok else _capped(subtype, text(line.get("terminal_reason")))
+    if not (kind or words or line.get("is_error") or line.get("stop_reason") or line.get("terminal_reason")):
+        ok, kind = False, "network"  # older versions end like this when the connection breaks
     if not ok:
-        kind = _capped(subtype, text(line.get("terminal_reason")))
         yield Fault(kind=kind, text=brief(words)) if kind else _fault(line, words, now)
     yield Result(ok=ok, text=brief(words))
 
