@@ -66,7 +66,8 @@ def test_gemini_going_round_in_circles_is_no_success() -> None:
     warning = {"type": "error", "severity": "warning", "message": "Loop detected, stopping execution"}
     assert word("gemini", read("gemini", warning, gemini_result())) == "loop"
     other = warning | {"message": "Agent execution blocked: the network is slow"}
-    assert word("gemini", read("gemini", other, gemini_result())) == "done"
+    said = {"type": "message", "role": "assistant", "content": "It is done."}
+    assert word("gemini", read("gemini", other, said, gemini_result())) == "done"
 
 
 def test_gemini_exit_codes_tell_what_its_words_do_not() -> None:

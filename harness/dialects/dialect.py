@@ -46,8 +46,8 @@ class Dialect:
     """How a program tells what it does. All three are pure; `now` is seconds since 1970, for times of day.
 
     `objects` reads a JSON object of its output, `words` a line that is none, `document` what it wrote into the result
-    file when it ended. `has_result`: whether one that ended well has said so. `exit_kinds` are exit codes that mean one
-    thing, for when nothing better was said.
+    file when it ended. `has_result`: whether one that ended well has said so, `has_last_words`: whether its model has
+    spoken last then. `exit_kinds` are exit codes that mean one thing, for when nothing better was said.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Dialect:
     words: Callable[[str, float], Iterable[AnyEvent]] | None = None
     document: Reader | None = None
     has_result: bool = True
+    has_last_words: bool = False
     exit_kinds: Mapping[int, Kind] = field(default_factory=dict)
 
     def read(self, line: bytes, now: float) -> Sequence[AnyEvent]:

@@ -119,4 +119,4 @@ def _words(line: str, now: float) -> Iterator[AnyEvent]:
 
 
 _EXIT_KINDS = {status % 256: kind for status in _STATUSES if (kind := kind_of_status(status)) is not None} | _OWN_CODES
-GEMINI = Dialect("gemini", objects=by_type(_TYPES), words=_words, exit_kinds=_EXIT_KINDS)
+GEMINI = Dialect("gemini", objects=by_type(_TYPES), words=_words, has_last_words=True, exit_kinds=_EXIT_KINDS)

@@ -73,6 +73,7 @@ class Story:
     result: Result | None = None
     fault: Fault | None = None  # the last that nothing good has followed
     denied: list[Denied] = field(default_factory=list)
+    has_answer: bool = False  # the model spoke after the last tool
     quota: Quota | None = None
     waits: Waits | None = None  # as long as nothing has followed
     waits_since: float = 0.0
@@ -122,6 +123,7 @@ class Story:
                 self.session = name if is_session_name(name) else self.session
                 self.model = model or self.model
             case Said(text=text, more=more):
+                self.has_answer = self.has_answer or bool(text)
                 self.said = (self.said + text)[-MOST_TEXT:] if more and self._saying else text or self.said
             case Step():
                 self._note_step(event)
@@ -155,6 +157,7 @@ class Story:
     # --- what it does over and over ----------------------------------------------------------------------
 
     def _note_call(self, ended: ToolEnded) -> None:
+        self.has_answer = False
         begun = self.open_tools.pop(ended.id, None)
         if begun is None:
             return

@@ -70,6 +70,13 @@ def find(story: Story, dialect: Dialect, exit_code: int | None) -> Finding | Non
         return Finding("other", _line(result.text, "it said that it failed"))
     if result is None and (dialect.has_result or story.trouble is not None):
         return _without_result(story, exit_code)
+    return _against_success(story, dialect)
+
+
+def _against_success(story: Story, dialect: Dialect) -> Finding | None:
+    """Return what speaks against a program that says that it ended well, None when nothing does."""
+    if dialect.has_last_words and not story.has_answer:
+        return Finding("network", "it ended as if all were well, but the model's answer did not come")
     if story.denied:
         tools = ", ".join(dict.fromkeys(denied.tool for denied in story.denied))
         return Finding("denied", _line(story.denied[0].text, f"it was not allowed to use {tools}"))
