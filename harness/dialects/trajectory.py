@@ -40,21 +40,23 @@ def _document(document: Object, now: float) -> Iterator[AnyEvent]:
         return  # it was ended before it could end
     last = record(messages[-1].get("extra")) if messages else {}
     words = text(last.get("exception_str")) or text(info.get("submission")) or status
-    if status in _LIMITS:
-        yield Fault(kind=_limit(info, status), text=brief(words))
-    elif status != "Submitted":
-        yield fault_of(text(last.get("exception_str")) or status, now, names=[status])
+    if status != "Submitted":
+        fault = fault_of(text(last.get("exception_str")) or status, now, names=[status])
+        limit = _limit(info, status) if fault.kind in {"other", "turns"} else None
+        yield fault if limit is None else Fault(kind=limit, text=brief(words))
     yield Result(ok=status == "Submitted", text=brief(words))
 
 
-def _limit(info: Object, status: str) -> Kind:
-    """Return which of its limits was exceeded."""
+def _limit(info: Object, status: str) -> Kind | None:
+    """Return which of its limits was exceeded, if one was; it may end by another name when it asks for a new one."""
     agent, stats = record(record(info.get("config")).get("agent")), record(info.get("model_stats"))
     steps, most = number(stats.get("api_calls")) or 0.0, number(agent.get("step_limit")) or 0.0
     cost, dearest = number(stats.get("instance_cost")) or 0.0, number(agent.get("cost_limit")) or 0.0
     if status == "TimeExceeded" or (0 < most <= steps):
         return "turns"
-    return "budget" if 0 < dearest <= cost or not most else "turns"
+    if 0 < dearest <= cost:
+        return "budget"
+    return None if status not in _LIMITS else "turns" if most else "budget"
 
 
 def _used(info: Object, messages: list[Object]) -> Used:
