@@ -86,6 +86,13 @@ def test_claude_without_a_list_of_denials() -> None:
     assert word("claude", {"type": "user", "message": {"content": [block | {"is_error": False}]}}, listed) == "denied"
 
 
+def test_what_it_says_of_the_service_when_it_has_ended_well_is_nothing() -> None:
+    late = "Error: connect ECONNREFUSED 127.0.0.1:4318"
+    assert word("claude", RESULT | {"result": "It is done."}, late) == "done"
+    assert word("claude", late) == "network"
+    assert word("claude", RESULT | {"result": "It is done."}, LIMIT, failed("no", api_error_status=429)) == "usage"
+
+
 # --- Codex ----------------------------------------------------------------------------------------------
 
 

@@ -46,8 +46,6 @@ FAILING_CALLS = 4  # of the same call, whatever they say
 STEPS_A_MINUTE = 100  # more than a model can think about
 CONTEXT_FAULTS = 3
 
-_OF_THE_SERVICE = {"usage", "rate", "overload", "auth", "network", "server", "other"}
-
 Trouble = Literal["same-call", "two-calls", "failing-call", "too-fast", "context-faults"]
 
 
@@ -71,7 +69,7 @@ class Story:
     steps: int = 0
     tools: int = 0
     result: Result | None = None
-    fault: Fault | None = None  # the last that nothing good has followed
+    fault: Fault | None = None  # the last that no answer has followed
     denied: list[Denied] = field(default_factory=list)
     has_answer: bool = False  # the model spoke after the last tool
     quota: Quota | None = None
@@ -127,10 +125,8 @@ class Story:
                 self.said = (self.said + text)[-MOST_TEXT:] if more and self._saying else text or self.said
             case Step():
                 self._note_step(event)
-            case Result(ok=ok):
+            case Result():
                 self.result = event
-                if ok and self.fault is not None and self.fault.kind in _OF_THE_SERVICE:
-                    self.fault = None  # it has what it wanted of the service, whatever was in between
 
     def _note_step(self, step: Step) -> None:
         self.fault = self.result = None

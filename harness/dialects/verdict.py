@@ -30,6 +30,8 @@ _WHY: dict[Kind, str] = {
     "loop": "it did the same over and over",
     "other": "it failed",
 }
+# Who ended well has what it wanted of the service, whatever was said of it before, or after that on standard error.
+_OF_THE_SERVICE = {"usage", "rate", "overload", "auth", "network", "server", "other"}
 _BY_SIGNAL = {129, 130, 131, 137, 143}  # as programs end that were told to, and shells whose command was killed
 
 
@@ -61,7 +63,7 @@ def find(story: Story, dialect: Dialect, exit_code: int | None) -> Finding | Non
     """
     told = dialect.exit_kinds.get(exit_code or 0)
     fault, result = story.fault, story.result
-    if fault is not None:
+    if fault is not None and not (result is not None and result.ok and fault.kind in _OF_THE_SERVICE):
         kind = fault.kind if fault.kind != "other" or told is None else told
         return Finding(kind, _line(fault.text, _WHY[kind]), fault.resets_at, fault.retry_seconds)
     if told is not None and (result is None or not result.ok):

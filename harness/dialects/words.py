@@ -74,7 +74,8 @@ def kind_of_error(words: str, status: int | None = None, names: Iterable[str] = 
     exact = next((kind for kind in named if kind not in _GENERAL), None)
     if exact is not None:
         return exact
-    general = kind_of_status(status) or next(iter(named), None)
+    by_name = (kind for kind in named if status is None or kind != "server")  # as they call errors of any status
+    general = kind_of_status(status) or next(by_name, None)
     if general is None:
         said = kind_of_words(words)
         return said if status is None else _by_status(status, said)
