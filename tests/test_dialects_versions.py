@@ -56,6 +56,21 @@ def test_claude_without_fields_that_say_it(text: str, expected: str) -> None:
     assert word("claude", failed(text), code=1) == expected
 
 
+@pytest.mark.parametrize(
+    ("info", "resets_at"),
+    [
+        ({"resetsAt": NOW + 900, "rateLimitType": "seven_day_overage_included"}, NOW + 900),
+        ({"resetsAt": (NOW + 900) * 1000}, NOW + 900),
+        ({"rateLimitType": "overage", "errorCode": "credits_required"}, None),
+    ],
+)
+def test_claude_limits_of_every_kind(info: dict[str, Any], resets_at: float | None) -> None:
+    limit = {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected"} | info}
+    finding = found("claude", limit, failed("API Error: 429 no", api_error_status=429), code=1)
+    assert finding is not None
+    assert (finding.word, finding.resets_at) == ("usage", resets_at)
+
+
 def test_claude_an_end_without_an_answer_is_a_broken_connection() -> None:
     assert word("claude", RESULT | {"result": ""}) == "network"
     assert word("claude", RESULT | {"subtype": "error_during_execution", "errors": [], "num_turns": 0}) == "network"
@@ -106,6 +121,9 @@ def test_what_it_says_of_the_service_when_it_has_ended_well_is_nothing() -> None
         ("stream disconnected before completion: Incomplete response returned, reason: content_filter", "other"),
         ("unexpected status 404 Not Found: The model does not exist, or you do not have access to it.", "other"),
         ("unexpected status 403 Forbidden: You do not have access to this model.", "auth"),
+        ("Your access token could not be refreshed. Please log out and sign in again.", "auth"),
+        ("Your workspace is out of credits. Add credits to continue.", "usage"),
+        ("stream disconnected before completion: error sending request for url (https://example.com)", "network"),
         ("To use Codex with your ChatGPT plan, upgrade to Plus: https://example.com/plus.", "usage"),
         ('{"status":400,"error":{"message":"The model is not supported with your account."}}', "other"),
     ],

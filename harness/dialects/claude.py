@@ -32,7 +32,7 @@ from .events import (
     brief,
     detail,
 )
-from .fields import count, number, record, records, said, shown, text, whole
+from .fields import count, moment, number, record, records, said, shown, text, whole
 from .lines import error_line
 from .words import fault_of, kind_of_error, kind_of_name
 
@@ -102,7 +102,7 @@ def _fault(line: Object, words: str, now: float) -> Fault:
     status = whole(line.get("api_error_status"))
     info = record(record(line.get("api_error_params")).get("rate_limit_info"))
     fault = fault_of(words, now, status=status, names=[text(line.get(key)) for key in _ERROR_FIELDS])
-    until = number(info.get("resetsAt")) if info.get("status") == "rejected" else None
+    until = moment(info.get("resetsAt")) if info.get("status") == "rejected" else None
     return fault if until is None else Fault(kind="usage", text=fault.text, resets_at=until)
 
 
@@ -118,12 +118,13 @@ def _user(line: Object, _now: float) -> Iterator[AnyEvent]:
 
 def _limit(line: Object, _now: float) -> Iterator[AnyEvent]:
     info = record(line.get("rate_limit_info"))
-    window, resets_at = text(info.get("rateLimitType")), number(info.get("resetsAt"))
+    window, resets_at = text(info.get("rateLimitType")), moment(info.get("resetsAt"))
+    needs_money = info.get("errorCode") == "credits_required"  # and no time will help
     own = record(record(info.get("unifiedWindows")).get(window))
     used = next((share for share in (number(info.get("utilization")), number(own.get("utilization"))) if share), None)
     yield Quota(window=window, used=used, resets_at=resets_at)
     paid_for = info.get("isUsingOverage") is True or str(info.get("overageStatus")).startswith("allowed")
-    if info.get("status") == "rejected" and resets_at is not None and not paid_for:
+    if info.get("status") == "rejected" and (resets_at is not None or needs_money) and not paid_for:
         which = (window or "usage").replace("_", "-")
         yield Fault(kind="usage", text=f"the {which} limit is reached", resets_at=resets_at)
 

@@ -41,6 +41,12 @@ def number(value: object) -> float | None:
         return None
 
 
+def moment(value: object) -> float | None:
+    """Return a time in seconds since 1970; told in milliseconds it would be thousands of years away."""
+    found = number(value)
+    return found / 1000.0 if found is not None and found > 1e11 else found
+
+
 def count(value: object) -> int:
     """Return `value` as a number of tokens, 0 if it is none."""
     found = number(value)

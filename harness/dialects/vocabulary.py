@@ -13,7 +13,7 @@ from .events import Kind
 _NAMES: tuple[tuple[Kind, str], ...] = (
     ("usage", "usagelimit usagelimitreached usagelimitexceeded insufficientquota quotaexceeded terminalquota billing"),
     ("usage", "billingnotactive creditbalancetoolow paymentrequired insufficientcredits modelrequiresusagecredits"),
-    ("usage", "longcontextcreditsrequired freeusagelimit monthlyusagelimit usagenotincluded budgetexceeded"),
+    ("usage", "longcontextcreditsrequired freeusagelimit monthlyusagelimit usagenotincluded budgetexceeded credits"),
     ("rate", "ratelimit ratelimited ratelimitexceeded ratelimitreached toomanyrequests throttling retryablequota"),
     ("rate", "resourceexhausted routerratelimit concurrencylimitexceeded requestsexceeded"),
     ("overload", "overloaded serviceunavailable unavailable serveroverloaded serverisoverloaded modeloverloaded"),
@@ -48,7 +48,7 @@ _WORDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ),
     ("context", (r"too many (?:input )?tokens", "token limit", "input token count")),
     ("context", (r"exceeds? (?:the )?(?:model'?s? )?max\w* (?:number of )?(?:tokens|context|input)",)),
-    ("usage", (r"usage[ _-]?(?:limit|cap)", r"(?:hit|reached|exceeded) your (?:\S+ ){0,3}limit", "quota")),
+    ("usage", (r"usage[ _-]?(?:limit|cap|exceeded)", r"(?:hit|reached|exceeded) your (?:\S+ ){0,3}limit", "quota")),
     ("usage", (r"(?:hour|session|weekly|daily|monthly|opus|sonnet|plan|spend\w*|free tier) (?:usage )?limit",)),
     ("usage", (r"(?:out of|insufficient|no|more|extra|enough) (?:\w+ )?(?:credits?|balance|funds)", "credit balance")),
     (
@@ -62,7 +62,7 @@ _WORDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("overload", (r"(?:service|server|model)[a-z ]{0,12} (?:busy|unavailable)",)),
     ("other", (r"\bnot exist\b",)),  # a model, where who asks may also have no access to it
     ("auth", (r"api[ _-]?key", "unauthori[sz]ed", "unauthenticated", "authenticat", "oauth", r"credentials?\b")),
-    ("auth", ("not logged in", "log ?in again", "/login", "forbidden", "access denied")),
+    ("auth", (r"\b(?:log|sign)(?:ged|ed)? ?in\b", "/login", "forbidden", "access denied")),
     ("auth", (r"(?:expired|invalid|revoked)[a-z ]{0,12} token", r"token[a-z ]{0,16} (?:expired|invalid|revoked)")),
     ("auth", (r"permission[ _](?:denied|error)", r"not have (?:permission|access)")),
     ("auth", (r"(?:organization|account|workspace)[a-z ]{0,20} (?:disabled|deactivated|suspended|on hold)",)),

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from .events import Fault, Kind, brief
-from .fields import number, record, records, text, whole
+from .fields import moment, number, record, records, text, whole
 from .reset_times import duration, reset_time, retry_after
 from .vocabulary import NAMES, NO_QUOTA, STATUS_IN_WORDS, WORDS
 
@@ -132,7 +132,7 @@ def _unfold(words: str, now: float) -> _Told:
         return _Told(words)
     inner = record(found.get("error")) or found
     names = tuple(name for key in ("code", "type", "status", "name") if (name := text(inner.get(key))))
-    until, wait = number(inner.get("resets_at")), number(inner.get("resets_in_seconds"))
+    until, wait = moment(inner.get("resets_at")), number(inner.get("resets_in_seconds"))
     if until is None or not now < until < now + _LONGEST_WAIT:
         until = now + wait if wait is not None and 0 < wait < _LONGEST_WAIT else None
     return _Told(
