@@ -1,4 +1,8 @@
-"""What real programs printed, recorded, and what it has to be read as (`tests/transcripts`, `make transcripts`)."""
+"""What real programs printed, recorded, and what it has to be read as (`tests/transcripts`, `make transcripts`).
+
+A folder that names a version has runs of another version than `clients.py` names, as far as they differ in more than
+words; they were recorded in the same way, with the arguments that this version has.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,11 @@ def cases() -> Iterator[Any]:
 
 
 def dialect_of(folder: Path) -> Dialect:
-    return BY_NAME[PRESETS[folder.name]["dialect"]]
+    return BY_NAME[PRESETS[client_of(folder)]["dialect"]]
+
+
+def client_of(folder: Path) -> str:
+    return folder.name.partition("-")[0]
 
 
 def replay(folder: Path, name: str, now: float) -> Story:
@@ -66,7 +74,7 @@ def test_outcome(folder: Path, name: str, case: dict[str, Any]) -> None:
     assert word in (UNSAID.get(f"{folder.name}-{name}") or BY_THE_RUNNER.get(expected) or {expected}), finding
     if case.get("session"):
         assert story.session == case["session"]
-    if case.get("resets_at") and folder.name in {"claude", "codex"}:  # the others keep it to themselves
+    if case.get("resets_at") and client_of(folder) in {"claude", "codex"}:  # the others keep it to themselves
         assert finding is not None
         assert finding.resets_at == pytest.approx(case["resets_at"], abs=61)
     if case["outcome"].startswith("done"):
