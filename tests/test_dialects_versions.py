@@ -89,6 +89,11 @@ def test_claude_the_end_of_a_task_in_the_background_takes_nothing_back() -> None
     assert word("claude", RESULT | {"result": "begun"}, ended | {"num_turns": 1, "result": "all is done"}) == "done"
 
 
+@pytest.mark.parametrize("errors", [None, 5, "no answer", ["no answer"], [{"message": "no answer"}], {"a": 1}])
+def test_claude_errors_of_any_shape(errors: Any) -> None:
+    assert word("claude", RESULT | {"subtype": "error_during_execution", "is_error": True, "errors": errors}) == "other"
+
+
 def test_claude_without_a_list_of_denials() -> None:
     asked = "Claude requested permissions to use Write, but you haven't granted it yet."
     block = {"type": "tool_result", "tool_use_id": "t1", "content": asked, "is_error": True}

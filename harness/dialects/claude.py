@@ -136,8 +136,9 @@ def _result(line: Object, now: float) -> Iterator[AnyEvent]:
     subtype = text(line.get("subtype")) or "success"
     if line.get("num_turns") == 0 and record(line.get("origin")) and not line.get("result"):
         return  # a task in the background has ended, and nobody was asked what to do
-    errors = "\n".join(shown(error) for error in line.get("errors") or ())
-    words = text(line.get("result")) or errors or text(line.get("error"))
+    errors = line.get("errors")
+    told = "\n".join(map(shown, errors)) if isinstance(errors, list) else shown(errors)
+    words = text(line.get("result")) or told or text(line.get("error"))
     ok = not line.get("is_error") and subtype == "success"
     kind = None if ok else _capped(subtype, text(line.get("terminal_reason")))
     if not (kind or words or line.get("is_error") or line.get("stop_reason") or line.get("terminal_reason")):

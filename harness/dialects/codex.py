@@ -67,7 +67,7 @@ def _ended(line: Object, _now: float) -> Iterator[AnyEvent]:
 
 
 def _tool_ended(item: Object) -> Iterator[AnyEvent]:
-    name, status = text(item.get("id")), item.get("status")
+    name, status = text(item.get("id")), text(item.get("status"))
     if item.get("type") == "file_change":
         yield _tool(item)  # told of only when it is over
     if status == "declined":

@@ -78,10 +78,13 @@ class Dialect:
 
     @staticmethod
     def _all(reader: Callable[[Any, float], Iterable[AnyEvent]], found: object, now: float) -> Sequence[AnyEvent]:
+        events = list[AnyEvent]()
         try:
-            return tuple(map(_bounded, reader(found, now)))
+            for event in reader(found, now):
+                events.append(_bounded(event))
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
-            return ()  # of another shape than any that is known: a newer version, or no such program at all
+            pass  # of another shape than any that is known: a newer version, or no such program at all
+        return events
 
     @staticmethod
     def _object(data: bytes) -> Object | None:
