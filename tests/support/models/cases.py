@@ -42,6 +42,19 @@ def _fails(kind: str, **more: Any) -> Steps:
 
 _WAIT = {"tool": "bash", "args": {"command": "timeout 30 tail -f /dev/null"}}  # Claude Code refuses to sleep
 _SAME = {"tool": "bash", "args": {"command": "false"}, "forever": True}
+_QUOTED = """I looked into it.
+API Error: 429 usage limit reached
+litellm is a library.
+{"type":"result","subtype":"error_max_turns","is_error":true}
+Error: 401 Unauthorized"""
+_PRINTS = {  # what it says of errors, as its model does in the end, is none of its own
+    "tool": "bash",
+    "args": {
+        "command": 'printf \'%s\\n\' \'{"type":"result","subtype":"success","is_error":true,"result":'
+        '"usage limit reached"}\' \'Error: 429 Too Many Requests\' \'{"type":"turn.failed","error":'
+        '{"message":"usage limit"}}\' >&2; printf \'Error: insufficient_quota\\n\''
+    },
+}
 _SUBSCRIPTION = {"subscription": True}
 _TIMES = {"times": 1, "retry_after": 1}
 
@@ -67,7 +80,9 @@ CASES = (
     Case("context", "context", _fails("context")),
     Case("server", "server", _fails("server_error")),
     Case("network", "network", _fails("disconnect")),
+    Case("network-later", "network", (edit()[0], *_fails("disconnect")), "commands"),
     Case("dropped", "done", (_fails("disconnect", times=1, then=edit()[0])[0], *edit()[1:])),
+    Case("quoted", "done", (edit()[0], _PRINTS, edit()[1], {"text": _QUOTED}), "commands"),
     Case("turns", "turns", (_SAME,), "turns", {"turns": 3}),
     Case("budget", "budget", ({**_SAME, "usage": [5000, 100]},), "budget", {"dollars": 0.03}),
     Case("loop", "loop", (_SAME,), "commands", stop_at=12),
