@@ -168,6 +168,21 @@ def test_gemini_a_quota_that_is_there_again_in_seconds_is_a_rate() -> None:
     assert [word("gemini", end, code=1) for end in ends.values()] == ["rate", "usage"]
 
 
+# --- opencode -------------------------------------------------------------------------------------------
+
+
+def test_opencode_a_session_that_it_made_shorter_goes_on() -> None:
+    def line(kind: str, **part: Any) -> dict[str, Any]:
+        return {"type": kind, "sessionID": "ses_1", "part": part}
+
+    long = {"type": "error", "sessionID": "ses_1", "error": {"name": "ContextOverflowError", "data": {}}}
+    own = line("text", text="The session was made shorter. Go on.", synthetic=True)
+    lines = [long, line("step_start"), line("text", text="It is done."), line("step_finish", reason="stop"), own]
+    assert [word("opencode", *lines[:1], code=1), word("opencode", *lines)] == ["context", "done"]
+    output = "\n".join(map(json.dumps, lines)).encode()
+    assert tell(BY_NAME["opencode"], output, None, NOW)[1].said == "It is done."
+
+
 # --- mini-swe-agent -------------------------------------------------------------------------------------
 
 

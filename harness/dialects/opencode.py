@@ -30,7 +30,9 @@ def _step_start(line: Object, _now: float) -> Iterator[AnyEvent]:
 
 
 def _text(line: Object, _now: float) -> Iterator[AnyEvent]:
-    yield Said(text=brief(text(record(line.get("part")).get("text"))))
+    part = record(line.get("part"))
+    if not part.get("synthetic"):  # what it tells the model itself, as after it made its session shorter
+        yield Said(text=brief(text(part.get("text"))))
 
 
 def _tool_use(line: Object, _now: float) -> Iterator[AnyEvent]:
