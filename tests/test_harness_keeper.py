@@ -101,7 +101,7 @@ print(json.dumps({
     own_locale = {key: seen["environ"].pop(key) for key in ("LC_CTYPE",) if key in seen["environ"]}
     assert own_locale in ({}, {"LC_CTYPE": "C.UTF-8"}), "this program is Python itself"
     assert seen == {
-        "environ": bench.environ, "descriptors": [0, 1, 2], "leads": True,
+        "environ": bench.environ | {"PWD": str(bench.folder)}, "descriptors": [0, 1, 2], "leads": True,
         "ignored": [], "blocked": 0,
     }  # fmt: skip
 

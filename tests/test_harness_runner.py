@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -201,6 +202,16 @@ def test_standard_input_is_the_file_or_empty(bench: Bench) -> None:
     assert bench.shell("cat", stdin=prompt).ok
     assert bench.log.read_bytes() == prompt.read_bytes()
     assert bench.shell("read -r line; test $? = 1").ok, "it is at its end"
+
+
+def test_a_program_that_believes_pwd_works_where_it_is_started(bench: Bench) -> None:
+    """As opencode does: with that of whoever started the coordinator it works, and commits, on the user's checkout."""
+    job = bench.job("env")
+    told = replace(job, environ={**job.environ, "PWD": "/", "OLDPWD": "/"})
+    assert run(told, bench.orders, lambda _watch: True).ok
+    lines = bench.log.read_text().splitlines()
+    assert f"PWD={bench.folder}" in lines
+    assert not any(line.startswith("OLDPWD=") for line in lines)
 
 
 def test_a_program_that_closes_its_output_is_waited_for(bench: Bench) -> None:

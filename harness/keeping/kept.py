@@ -162,10 +162,20 @@ def _start(command: Command, wire: int, stdin: BinaryIO, log: BinaryIO) -> subpr
     return subprocess.Popen(
         [sys.executable, "-I", site, KEEPER, str(wire), *bounds.as_arguments(), *options, *command.argv],
         cwd=command.directory,
-        env=dict(command.environ),
+        env=_environ(command),
         stdin=stdin,
         stdout=log,
         stderr=subprocess.STDOUT,
         pass_fds=(wire,),
         start_new_session=True,
     )
+
+
+def _environ(command: Command) -> dict[str, str]:
+    """Return the environment, with the directory that it is started in as PWD.
+
+    Some programs believe PWD before the kernel (opencode): with that of whoever started us they work on the user's
+    checkout, and commit there.
+    """
+    environ = {name: value for name, value in command.environ.items() if name != "OLDPWD"}
+    return environ | {"PWD": str(command.directory.absolute())}
