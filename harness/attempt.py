@@ -175,7 +175,8 @@ class Attempt:
     def _set_up(self, worktree: Worktree) -> bool:
         """Give the worktree what the configuration says it needs; False when that failed, which is noted."""
         project = self._place.project
-        missing = equip(worktree, project)
+        program = program_of(self._claim.item, project.config)
+        missing = equip(worktree, project, () if program == SHELL else project.config.adapter(program).ignore or ())
         if missing:
             project.state.record_event("setup-missing", agent=self._place.agent.name, names=", ".join(missing))
         return self._run_all(worktree, project.config.setup.run, "setup: run:") and self._prepare_program(worktree)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..worktrees.environment import Identity
 from ..worktrees.errors import GitError
 from ..worktrees.landing import LANDING_BRANCH, LandingBranch
@@ -33,12 +35,15 @@ def landing_tip(repository: Repository, worktree: Worktree, target: str) -> str:
     return repository.branch_tip(LANDING_BRANCH) or ensure_landing_branch(repository, worktree, target).tip()
 
 
-def equip(worktree: Worktree, project: Project) -> list[str]:
-    """Copy and link what `setup:` names into the worktree; return the names that the repository does not have."""
+def equip(worktree: Worktree, project: Project, ignored: Sequence[str] = ()) -> list[str]:
+    """Copy and link what `setup:` names into the worktree; return the names that the repository does not have.
+
+    `ignored` are patterns for what the program leaves there for itself.
+    """
     setup = project.config.setup
-    if not setup.copy and not setup.link and not setup.keep:
+    if not setup.copy and not setup.link and not setup.keep and not ignored:
         worktree.leave_out(())
         return []
     missing = set_up(worktree.path, project.root, copy=setup.copy, link=setup.link)
-    worktree.leave_out([*setup.copy, *setup.link], kept=setup.keep)
+    worktree.leave_out([*setup.copy, *setup.link], kept=[*setup.keep, *ignored])
     return missing

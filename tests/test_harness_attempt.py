@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,17 @@ def test_what_is_handed_over_is_on_the_disk_before_that_is_recorded(shop: Worksh
     assert seen == [record.commit]
     shop.work("two", "true")
     assert len(seen) == 1, "there is nothing to hand over"
+
+
+def test_what_a_program_leaves_for_itself_is_no_work_of_it(tmp_path: Path) -> None:
+    """aider keeps its history in the worktree, and writes into .gitignore where git would not ignore that."""
+    code = "echo 1 > .mine.history; echo 2 > a; git check-ignore .mine || echo .mine >> .gitignore"
+    argv = json.dumps(["/bin/sh", "-c", code])
+    config = f"program: mine\nprograms: {{mine: {{argv: {argv}, ignore: ['.mine*']}}}}\n"
+    shop = make_workshop(tmp_path / "repo", config)
+    assert shop.work("one", prompt="Do it.").kind == "landing"
+    assert git(shop.root, "show", "--format=", "--name-only", BRANCH) == "a"
+    assert shop.work("two", "echo 1 > .mine.history").kind == "landing", "of another program it is work as any other"
 
 
 def test_commits_of_the_program_are_the_agents_and_the_rest_comes_on_top(shop: Workshop) -> None:

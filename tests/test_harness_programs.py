@@ -122,6 +122,13 @@ def test_every_preset_is_a_configuration_that_passes_its_own_checks(name: str, t
         assert "--more" in argv
 
 
+def test_aider_leaves_no_files_in_commits_and_opens_no_browser() -> None:
+    """Whoever is asked to confirm all of it says yes to showing what is new in this version."""
+    aider = Config().adapter("aider")
+    assert aider.ignore == (".aider*",)
+    assert "--no-show-release-notes" in (aider.argv or ())
+
+
 def test_what_a_program_of_ones_own_needs_to_resume(tmp_path: Path) -> None:
     (tmp_path / "parallel-loop.yaml").write_text(
         "program: mine\nprograms:\n  mine:\n    argv: [mine, '{options}', --new, '{session}']\n"

@@ -118,6 +118,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "--analytics-disable",
             "--no-pretty",
             "--no-stream",
+            "--no-show-release-notes",
             "{options}",
             "--message-file",
             "{prompt_file}",
@@ -126,6 +127,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "prompt": "file",
         "dialect": "text",
         "silent": "180s",
+        "ignore": [".aider*"],
         "tried": ["0.86.2"],
     },
     "mini": {

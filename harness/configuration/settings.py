@@ -64,7 +64,8 @@ class Program(Struct, frozen=True):
 
     `session`: who names it, we (`chosen`), the program (`told`), or nobody. `resume_in`: whether it goes on from
     another directory, too. `commits`: whether the program can commit by itself. `prepare`: commands that are run once
-    before it, by one agent after the other. `account`: who pays; programs with the same one meet the same limits.
+    before it, by one agent after the other. `ignore`: patterns for what it leaves in its worktree for itself, and is no
+    work. `account`: who pays; programs with the same one meet the same limits.
     """
 
     argv: Annotated[tuple[str, ...] | None, read.texts('[my-agent, --file, "{prompt_file}"]')] = None
@@ -83,6 +84,7 @@ class Program(Struct, frozen=True):
     stop_seconds: Annotated[float | None, read.duration_or_zero] = field(default=None, name="stop")
     commits: Annotated[bool | None, read.flag] = None
     prepare: Annotated[tuple[str, ...] | None, read.texts("[my-agent --version]")] = None
+    ignore: Annotated[tuple[str, ...] | None, read.texts("[.my-agent*]")] = None
     account: Annotated[str | None, read.text] = None
     tried: Annotated[tuple[str, ...] | None, read.texts("[1.2.3]")] = None
 
