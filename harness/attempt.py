@@ -163,7 +163,8 @@ class Attempt:
         project = self._place.project
         adapter = project.config.adapter(program_of(self._claim.item, project.config))
         before = None if self._resumed is None else used_before(self._resumed, project.state)
-        self._note(finding=find(story, adapter, work, time.time()), used_before=before)
+        finding, resumed = find(story, adapter, work, time.time()), self._resumed is not None
+        self._note(finding=finding, resumed=resumed, used_before=before)
 
     def _is_ours(self) -> bool:
         """Tell whether the claim is still ours; if not, that is what the attempt came to."""

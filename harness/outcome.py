@@ -44,6 +44,8 @@ OUTCOMES = {
 }
 AT_NO_COST = {"usage", "rate", "overload", "auth"}  # they say something of the account, and nothing of the item
 _MOST_WORDS = 300
+_LOST = {"refused", "other"}  # as one ends that is to go on with a session and has not got it any more
+_NOT_RESUMED = "its session could not be gone on with, and is begun anew"
 _BREATH_SECONDS = 5.0  # before an item goes on whose account says when; should nobody know of that, it is no race
 
 
@@ -69,7 +71,8 @@ class Evidence:
     story: Story | None = None  # what the program told of its work, if that is understood
     finding: Finding | None = None  # what follows from that
     interruption: str = ""  # what a person said who interrupted the program
-    used_before: Usage | None = None  # by the session that it went on with
+    resumed: bool = False  # it was to go on with a session
+    used_before: Usage | None = None  # by that session
     unasked: bool = False  # somebody else than the coordinator told the worker to stop
 
     @property
@@ -106,6 +109,8 @@ def _after(finding: Finding, evidence: Evidence, entry: Entry, policy: RetryPoli
     outcome = OUTCOMES[finding.word]
     if finding.word == "denied":
         return _record(evidence, "waiting", outcome, finding.why)
+    if finding.word in _LOST and evidence.resumed and evidence.story is not None and evidence.story.steps == 0:
+        return _record(evidence, "released", outcome, f"{_NOT_RESUMED}: {finding.why}", counted=False)
     if finding.word in AT_NO_COST:
         record = _record(evidence, "released", outcome, finding.why, counted=False)
         return msgspec.structs.replace(record, not_before=later(evidence.at, _BREATH_SECONDS))
