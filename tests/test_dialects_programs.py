@@ -139,6 +139,27 @@ def test_opencode_says_when_to_try_again() -> None:
     assert (story.fault.retry_seconds, story.session) == (3600, "ses_1")
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("AI_APICallError: Rate limit reached for requests.", "rate"),
+        ("AI_APICallError: You exceeded your current quota.", "usage"),
+        ("AI_APICallError: The server is overloaded, please try again later.", "overload"),
+        ("Error: read ECONNRESET", "network"),
+        ("TypeError: undefined is not a function", None),
+    ],
+)
+def test_opencode_tells_in_its_log_what_it_tries_again(error: str, expected: str | None) -> None:
+    line = (
+        'timestamp=2026-11-28T10:52:49.245Z level=ERROR run=92922c59 message="stream error" providerID=fake '
+        f'modelID=model-1 session.id=ses_1 small=false agent=build mode=primary error.error="{error}"'
+    )
+    waits = read("opencode", line).waits
+    assert (waits.kind if waits else None) == expected
+    assert read("opencode", line.replace("small=false", "small=true")).waits is None, "that was about a title"
+    assert read("opencode", line, {"type": "step_start", "sessionID": "s"}).waits is None
+
+
 def test_opencode_has_ended_when_its_last_step_stops() -> None:
     start = {"type": "step_start", "sessionID": "ses_1", "part": {"messageID": "m1"}}
     finish = {"type": "step_finish", "part": {"tokens": {"input": 5, "output": 1, "cache": {"read": 2}}, "cost": 0.5}}

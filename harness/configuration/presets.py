@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
+# Its log is where it tells of what it tries again; without that it is silent until it gives up.
+_OPENCODE = ["opencode", "run", "--format", "json", "--print-logs", "--log-level", "ERROR", "--auto"]
+
 PRESETS: dict[str, dict[str, Any]] = {
     "claude": {
         "argv": [
@@ -100,8 +103,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": ["0.61.0"],
     },
     "opencode": {
-        "argv": ["opencode", "run", "--format", "json", "--auto", "{options}"],
-        "resume": ["opencode", "run", "--format", "json", "--auto", "-s", "{session}", "{options}"],
+        "argv": [*_OPENCODE, "{options}"],
+        "resume": [*_OPENCODE, "-s", "{session}", "{options}"],
         "options": {"model": ["-m", "{model}"]},
         "prompt": "stdin",
         "dialect": "opencode",

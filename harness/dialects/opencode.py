@@ -1,7 +1,8 @@
 """opencode's `run --format json`.
 
-Its errors have it all: a name, the HTTP status, what the service answered. It says nothing while it tries again, and
-has no result: it has ended well when the last step ended with `stop`. A tool is told of when it is over. The model is
+Its errors have it all: a name, the HTTP status, what the service answered. That it tries again, and why, it says in its
+log alone (`--print-logs`), not for how long it waits. It has no result: it has ended well when the last step ended with
+`stop`. A tool is told of when it is over. The model is
 not offered what it may not use, so that its call becomes one of the tool `invalid`.
 
 Source: packages/opencode of 1.18, and runs of 1.18.33.
@@ -13,13 +14,29 @@ import re
 from collections.abc import Iterator
 
 from .dialect import Dialect, Object, Reader, by_type
-from .events import AnyEvent, Denied, Fault, Result, Said, Session, Step, ToolBegun, ToolEnded, Used, brief, detail
+from .events import (
+    AnyEvent,
+    Denied,
+    Fault,
+    Result,
+    Said,
+    Session,
+    Step,
+    ToolBegun,
+    ToolEnded,
+    Used,
+    Waits,
+    Warned,
+    brief,
+    detail,
+)
 from .fields import count, number, record, shown, text, whole
 from .lines import error_line
-from .words import fault_of
+from .words import fault_of, kind_of_words
 
 _WRITES = {"write", "edit", "multiedit", "patch", "apply_patch", "bash"}
 _ASKED = re.compile(r"permission requested: (\S+) .*auto-rejecting")
+_LOGGED = re.compile(r'timestamp=\S+ level=ERROR .*"stream error" .*small=false .*error\.error="(?:\w+: )?(.+)"')
 _REFUSED = re.compile(r"The user (?:rejected permission|has specified a rule)")
 
 
@@ -96,8 +113,11 @@ _TYPES: dict[str, Reader] = {
 
 
 def _words(line: str, now: float) -> Iterator[AnyEvent]:
-    asked = _ASKED.search(line)
-    if asked is not None:
+    logged, asked = _LOGGED.match(line), _ASKED.search(line)
+    if logged is not None:
+        kind = kind_of_words(logged[1])
+        yield Warned(text=brief(logged[1])) if kind == "other" else Waits(kind=kind, text=brief(logged[1], 300))
+    elif asked is not None:
         yield Denied(tool=asked[1], text=brief(line))
     else:
         yield from error_line(line, now)

@@ -84,7 +84,7 @@ def opencode(place: Place, wish: Wish) -> Invocation:
         "permission": {} if wish.allowed else {"edit": "deny", "bash": "deny"},
     }
     _write(place.home / ".config" / "opencode" / "opencode.json", settings)
-    argv = ["opencode", "run", "--format", "json", "-m", f"fake/{model}"]
+    argv = ["opencode", "run", "--format", "json", "--print-logs", "--log-level", "ERROR", "-m", f"fake/{model}"]
     argv += ["--auto"] if wish.allowed else []
     argv += ["-s", wish.session] if wish.session else []
     off = ("AUTOUPDATE", "DEFAULT_PLUGINS", "LSP_DOWNLOAD", "MODELS_FETCH", "SHARE")
