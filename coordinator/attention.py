@@ -16,7 +16,7 @@ from ..harness.pausing.pauses import Trouble
 from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
-from ..queue.requests import OVER_BUDGET, is_review, is_unlanded, reason
+from ..queue.requests import OVER_BUDGET, is_done_without, is_review, is_unlanded, reason
 from ..queue.survey import Survey
 from ..worktrees.quarantine import Call
 from .drawing.moments import clock
@@ -116,6 +116,8 @@ def _question(entry: Entry) -> Attention:
     if is_review(entry):
         also = "then `approve` or `reject` it"
         return Attention(item=item_id, why=f"{why}; {also}" if why else also, next=f"parallel-loop diff {item_id}")
+    if is_done_without(entry):
+        why = f"{why}; or `diff` shows, and `approve` lands, what it did without that"
     return Attention(item=item_id, why=why, next=f"parallel-loop answer {item_id} TEXT")
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from ..queue.clock import later
 from ..queue.records import Entry, Record, Usage
-from ..queue.requests import REVIEW, UNLANDED, WANTS_A_LOOK
+from ..queue.requests import DENIED, REVIEW, UNLANDED, WANTS_A_LOOK
 from ..queue.retry import RetryPolicy
 from .configuration.settings import Program
 from .dialects.events import brief
@@ -34,7 +34,7 @@ OUTCOMES = {
     "context": "context-full",
     "network": "network",
     "server": "server-error",
-    "denied": "denied",
+    "denied": DENIED,
     "budget": "over-budget",
     "turns": "out-of-turns",
     "loop": "looping",

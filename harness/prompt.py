@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..queue.records import Entry, Record
-from ..queue.requests import REVIEW, UNLANDED
+from ..queue.requests import DENIED, REVIEW, UNLANDED
 from ..worktrees.salvage import salvage_ref
 from .resuming import Resumption
 
@@ -75,7 +75,7 @@ def _answers(entry: Entry) -> Iterator[str]:
 
 
 def _said_to(held: Record | None) -> list[str]:
-    if held is not None and held.outcome == "denied":
+    if held is not None and held.outcome == DENIED:
         return [f"You were not allowed to do something: {held.why}"]
     if held is not None and held.outcome == "asked":
         return [f"You asked: {held.why}"]

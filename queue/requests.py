@@ -15,6 +15,7 @@ from .store import Queue
 # Outcomes of an attempt whose work is held on its branch: for a person's look, or until somebody asks that it lands.
 REVIEW = "review"
 UNLANDED = "unlanded"
+DENIED: Final = "denied"  # of one whose program was not allowed something; what it did without that is kept
 OVER_BUDGET: Final = "over-budget"  # of one that waits because it has cost what it may
 WANTS_A_LOOK = "wants a look"  # why an item waits for review
 
@@ -22,6 +23,12 @@ WANTS_A_LOOK = "wants a look"  # why an item waits for review
 def is_review(entry: Entry) -> bool:
     """Whether the item waits for a person's look."""
     return entry.last is not None and entry.last.kind == "waiting" and entry.last.outcome == REVIEW
+
+
+def is_done_without(entry: Entry) -> bool:
+    """Whether the item waits since its program was denied something, and did something without that."""
+    last = entry.last
+    return last is not None and last.kind == "waiting" and last.outcome == DENIED and last.commit is not None
 
 
 def reason(entry: Entry) -> str | None:
@@ -82,11 +89,11 @@ def answer(queue: Queue, item_id: str, text: str) -> Entry:
 
 
 def approve(queue: Queue, item_id: str) -> Entry:
-    """Let an item that waits for review land."""
+    """Let an item land that waits for review, or for what its program was denied and did without."""
 
     def decide(entry: Entry) -> Record:
         last = _require_waiting(queue, entry)
-        if last.outcome not in {REVIEW, UNLANDED}:
+        if last.outcome not in {REVIEW, UNLANDED} and not is_done_without(entry):
             raise Refused(f"{item_id} waits for an answer, not for review; see `parallel-loop show {item_id}`")
         return _handed_over(queue, last)
 

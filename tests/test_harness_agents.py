@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from parallel_loop.coordinator.aggregate import current_snapshot
+from parallel_loop.coordinator.snapshot import Attention
 from parallel_loop.harness import outcome
 from parallel_loop.harness.resuming import session_in
 from parallel_loop.queue.healing import heal
 from parallel_loop.queue.records import Record
+from parallel_loop.queue.requests import Refused, approve
 from support.actors import actor, script
 from support.cli import call
 from support.harness import Workshop, end_worker, make_workshop, spare_others
@@ -97,6 +100,24 @@ def test_what_it_was_not_allowed_is_asked(shop: Workshop) -> None:
     record = play(shop, "one", WRITE, {"deny": "Bash", "wanted": "rm -rf build"})
     assert (record.kind, record.outcome) == ("waiting", "denied")
     assert "Bash" in (record.why or "")
+    (need,) = attention_of(shop)
+    assert need.next == "parallel-loop answer one TEXT"
+    assert (need.why or "").endswith("; or `diff` shows, and `approve` lands, what it did without that")
+    approve(shop.project.queue, "one")
+    assert (shop.last("one").kind, shop.last("one").commit) == ("landing", record.commit)
+
+
+def test_who_was_denied_and_did_nothing_can_only_be_answered(shop: Workshop) -> None:
+    record = play(shop, "one", {"deny": "Bash", "wanted": "rm -rf build"})
+    assert (record.kind, record.outcome, record.commit) == ("waiting", "denied", None)
+    (need,) = attention_of(shop)
+    assert "approve" not in (need.why or "")
+    with pytest.raises(Refused, match="waits for an answer"):
+        approve(shop.project.queue, "one")
+
+
+def attention_of(shop: Workshop) -> tuple[Attention, ...]:
+    return tuple(one for one in current_snapshot(shop.project).attention if one.item is not None)
 
 
 def test_a_session_goes_on_with_its_own_work_and_all_of_it_lands(shop: Workshop) -> None:

@@ -111,7 +111,9 @@ def _at_work(project: Project, name: str) -> AgentDirectory:
 @click.argument("item_id", metavar="ID")
 @click.pass_obj
 def approve(caller: Caller, item_id: str) -> None:
-    """Let the work of an item that waits for review land (`land: review` in the configuration).
+    """Let the work of an item land that waits for review (`land: review` in the configuration).
+
+    Also what a program did that was denied something, and went on without it.
 
     A running coordinator, or the next one, lands it; without one `parallel-loop land ID` does so at once.
 
