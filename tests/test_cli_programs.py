@@ -51,7 +51,7 @@ def test_versions_are_those_that_were_tried_or_not(cli: CommandLine, tmp_path: P
     install(tmp_path, "gemini", 'echo "of node 22.1: no such option" >&2; exit 1')
     install(tmp_path, "mini", 'echo "This is mini-swe-agent version 2.4.6."; exit 2')
     install(tmp_path, "goose", "echo 1.9.0")
-    install(tmp_path, "mine", "touch started; exec sleep 60")
+    install(tmp_path, "mine", f"touch {tmp_path}/started; exec sleep 60")
     config = "programs: {mine: {argv: [mine]}, claude: {model: opus}, gone: {argv: [./gone.sh]}}"
     (root / "parallel-loop.yaml").write_text(config)
     before = time.monotonic()
@@ -71,7 +71,7 @@ def test_versions_are_those_that_were_tried_or_not(cli: CommandLine, tmp_path: P
         "gone": (None, "missing"),
     }
     assert (rows["claude"]["configured"], rows["codex"]["configured"]) == (["model"], [])
-    assert not list(root.glob("started"))
+    assert not (tmp_path / "started").exists()
     out = cli("programs").out.splitlines()
     assert [line.split()[0] for line in out[1:]] == list(rows)
     assert any("0.170.0-alpha.1" in line and "not tried; those that were: 0.169.0" in line for line in out)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from parallel_loop.harness.dialects.dialect import LONGEST_LINE
+from parallel_loop.harness.dialects.dialect import LONGEST_LINE, LONGEST_WORDS
 from parallel_loop.harness.dialects.events import AnyEvent, Session, Used
 from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.dialects.table import BY_NAME
@@ -36,6 +36,19 @@ JSON: Any = some.recursive(
     LEAVES, lambda inner: some.lists(inner, max_size=3) | some.dictionaries(KEYS, inner, max_size=6), max_leaves=25
 )
 OBJECTS = some.dictionaries(KEYS, JSON, max_size=8).flatmap(lambda rest: VALUES.map(lambda kind: rest | {"type": kind}))
+
+SAYS_SOMETHING: dict[str, tuple[bytes, ...]] = {
+    "claude": (b'{"type":"system","subtype":"init","session_id":"s"}',),
+    "codex": (b'{"type":"thread.started","thread_id":"t"}',),
+    "cursor": (b'{"type":"system","subtype":"init","session_id":"s"}', b"ConnectError: [unauthenticated] Error"),
+    "gemini": (b'{"type":"init","session_id":"s"}', b"Attempt 1 failed: The model is overloaded."),
+    "opencode": (
+        b'{"type":"step_start","sessionID":"s","part":{"messageID":"m"}}',
+        b"! permission requested: bash (rm -rf x); auto-rejecting",
+    ),
+    "text": (b"litellm.RateLimitError: x",),
+    "trajectory": (b"Retrying <unknown> in 4.0 seconds as it raised RateLimitError: x",),
+}
 
 
 def story_of(events: list[AnyEvent]) -> Story:
@@ -76,6 +89,10 @@ def test_a_stream_cut_at_any_byte_says_the_same_up_to_there(name: str, lines: li
 @pytest.mark.parametrize("name", ALL)
 def test_what_is_too_long_or_too_deep_is_not_read(name: str) -> None:
     dialect = BY_NAME[name]
+    for line in SAYS_SOMETHING[name]:
+        longest = LONGEST_LINE if line.startswith(b"{") else LONGEST_WORDS
+        assert dialect.read(line + b" " * (longest - len(line)), 0.0)
+        assert not dialect.read(line + b" " * (longest - len(line) + 1), 0.0)
     for line in (b"{" + b" " * LONGEST_LINE, b'{"type":' * 5000, b"[" * 100_000, b"\xff\xfe{}", b"x" * 1_000_000):
         assert not dialect.read(line, 0.0)
         assert not dialect.read_document(line, 0.0)

@@ -132,14 +132,16 @@ def test_a_question_that_is_none_is_a_question_nevertheless(shop: Workshop, comm
 
 
 def test_a_failed_check_is_told_to_the_next_attempt(tmp_path: Path) -> None:
-    config = "checks: ['test -e a', 'echo line 1; echo line 2; test -e b', 'touch not-reached']\n"
+    config = "checks: ['test -e a', 'echo line 1; echo line 2; test -e b', 'touch ../reached']\n"
     shop = make_workshop(tmp_path / "repo", config)
     record = shop.work("one", "if [ $PARALLEL_LOOP_ATTEMPT = 2 ]; then echo 2 > b; fi; echo 1 > a; echo noise")
     assert (record.kind, record.outcome) == ("released", "check-failed")
     assert record.commit == git(shop.root, "rev-parse", BRANCH)
     assert record.why == "the check `echo line 1; echo line 2; test -e b` ended with exit code 1"
     assert record.text == "line 1\nline 2"
+    assert not (shop.project.worktrees / "reached").exists()
     assert_landing(shop, shop.work_at_once("one"), "a", "b", branch="parallel-loop/item/one/2")
+    assert (shop.project.worktrees / "reached").exists()
 
 
 def test_how_a_silent_check_ended_is_in_the_log(tmp_path: Path) -> None:
@@ -152,6 +154,7 @@ def test_how_a_silent_check_ended_is_in_the_log(tmp_path: Path) -> None:
 
 
 def test_no_check_runs_when_there_is_nothing_to_check(tmp_path: Path) -> None:
-    shop = make_workshop(tmp_path / "repo", "checks: ['false']\n")
+    shop = make_workshop(tmp_path / "repo", "checks: ['touch ../checked; false']\n")
     assert shop.work("one", "true").kind == "done"
     assert shop.work("two", "echo 1 > a; exit 3").outcome == "failed"
+    assert not (shop.project.worktrees / "checked").exists()

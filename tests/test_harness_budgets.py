@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -115,6 +116,15 @@ def test_nothing_is_begun_where_nothing_is_left(make: Make) -> None:
     shop.add("two", prompt=costs(0.398), program="spends")
     record = attempt(shop, "two")
     assert (record.kind, record.outcome) == ("waiting", "over-budget"), "less than half a cent is nothing"
+    shop.add("three", prompt=costs(0.1), program="spends")
+    with contextlib.closing(Taker(shop.project.queue, Owner("agent-1", *own_identity()))) as taker:
+        limited = Record(kind="released", at=shop.project.queue.now(), agent="agent-1", program="spends", counted=False)
+        assert taker.end(claimed(taker), msgspec.structs.replace(limited, outcome="limited", usage=Usage(usd=0.398)))
+    record = attempt(shop, "three")
+    assert (record.kind, record.outcome) == ("waiting", "over-budget")
+    assert "nothing is left of what it may cost (budget.item)" in (record.why or "")
+    assert record.usage is None
+    assert not shop.project.state.agent("agent-1").attempt_log("three", 2).exists()
 
 
 def test_who_can_is_told_the_smallest_limit(make: Make) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import time
+from collections.abc import MutableSequence
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
 
 from parallel_loop.harness.accounts import account, standing
+from parallel_loop.harness.accounts.account_file import AccountFile, Using
 from parallel_loop.harness.dialects.events import Step
 from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.project import Project
@@ -19,6 +23,9 @@ from support.pausing import add_all, with_clock
 from support.queues import Clock
 from support.runs import make_project
 from support.taking import claimed
+from support.waiting import eventually
+
+_HAS_ENDED = 1_000_000_000  # tries that nobody waits for
 
 
 @pytest.fixture
@@ -76,29 +83,56 @@ def test_a_cap_holds_for_processes_that_take_at_the_same_time(tmp_path: Path, mo
     assert first.account("paid").cap == 1
     for stand, claim in zip(others, claims, strict=True):
         stand.end(claim, "rate")
+    note_use = AccountFile.note_use
+
+    def note_late(file: AccountFile, agent: str, using: Using) -> None:
+        time.sleep(0.05)  # as on a slow disk: who took meanwhile would see nothing of it
+        note_use(file, agent, using)
+
+    monkeypatch.setattr(AccountFile, "note_use", note_late)
     context = multiprocessing.get_context("fork")
-    crowd = [context.Process(target=_hold_and_count, args=(project.root, f"agent-{n}", 2)) for n in range(1, 5)]
+    tries = context.Array("i", 4)
+    crowd = [context.Process(target=_hold, args=(project.root, number, tries, 2)) for number in range(4)]
     for process in crowd:
         process.start()
-    for process in crowd:
-        process.join(30)
-        assert process.exitcode == 0
+    try:
+        codes = eventually(lambda: _codes(crowd), 30.0)
+    finally:
+        for process in crowd:
+            process.kill()
+    assert codes == [0] * 4
     for stand in (first, *others):
         stand.taker.close()
 
 
-def _hold_and_count(root: Path, name: str, left: int) -> None:
-    """Take and end as many; while one is held, nobody else must hold one: each makes the same file, exclusively."""
-    stand = Stand(Project.open(root), name)
+def _codes(crowd: list[ForkProcess]) -> list[int | None]:
+    """How they ended, once all of them have or one has failed."""
+    codes = [process.exitcode for process in crowd]
+    return [] if None in codes and not any(codes) else codes
+
+
+def _hold(root: Path, number: int, tries: MutableSequence[int], left: int) -> None:
+    """Take and end as many; while one is held, each of the others tries to take one and must not get it.
+
+    Who gets one makes the same file, exclusively.
+    """
+    stand = Stand(Project.open(root), f"agent-{number + 1}")
     held = root.parent / "held"
-    while left:
-        claim = stand.take()
-        if claim is None:
-            continue
-        os.close(os.open(held, os.O_CREAT | os.O_EXCL))
-        held.unlink()
-        left -= 1
-        stand.end(claim, "other", counted=False)
+    try:
+        while left:
+            claim = stand.governor.take(stand.taker)  # which does not rely on the lock of the choice before it
+            tries[number] += 1
+            if claim is None:
+                continue
+            os.close(os.open(held, os.O_CREAT | os.O_EXCL))
+            wanted = [min(count + 2, _HAS_ENDED) for count in tries]  # the first may have begun before
+            wanted[number] = 0
+            eventually(lambda: all(count >= least for count, least in zip(tries, wanted, strict=True)))  # noqa: B023
+            held.unlink()
+            left -= 1
+            stand.end(claim, "other", counted=False)
+    finally:
+        tries[number] = _HAS_ENDED
     stand.taker.close()
 
 
