@@ -84,11 +84,14 @@ def test_outcome(folder: Path, name: str, case: dict[str, Any]) -> None:
         assert story.usage()
 
 
-@pytest.mark.parametrize("name", ["edit", "usage"])
-@pytest.mark.parametrize("who", sorted({path.parent.name for path in FOLDER.glob("*/edit.jsonl")}))
-def test_a_stream_that_is_cut_anywhere_says_the_same_up_to_there(who: str, name: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [path for name in ("edit", "usage") for path in sorted(FOLDER.glob(f"*/{name}.jsonl"))],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_a_stream_that_is_cut_anywhere_says_the_same_up_to_there(path: Path) -> None:
     """Of JSON objects: words that are cut may well say something else."""
-    dialect, data = dialect_of(FOLDER / who), (FOLDER / who / f"{name}.jsonl").read_bytes()
+    dialect, data = dialect_of(path.parent), path.read_bytes()
     whole = events_of(dialect, data)
     assert whole
     for end in range(0, len(data), max(1, len(data) // 50)):
