@@ -178,6 +178,14 @@ def test_a_person_interrupts_and_is_heard_in_the_same_session(shop: Workshop) ->
     assert call(shop.root, "interrupt", "agent-1").code == 1
 
 
+def test_an_interruption_of_what_ran_before_is_forgotten(shop: Workshop) -> None:
+    agent = shop.project.state.agent("agent-1")
+    agent.create()
+    agent.interrupt.write_text("use another file\n")
+    assert play(shop, "one", WRITE).kind == "landing"
+    assert not agent.interrupt.exists()
+
+
 def test_what_a_program_puts_in_place_of_the_interrupt_file_is_no_word_of_a_person(shop: Workshop) -> None:
     place = shop.project.state.agent("agent-1").interrupt
     for index, put in enumerate(("mkdir {0}; touch {0}/x", "rm -r {0}; mkfifo {0}", "rm {0}; ln -s /dev/zero {0}")):
