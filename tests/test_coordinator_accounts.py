@@ -15,8 +15,8 @@ from parallel_loop.coordinator.drawing.lines import describe_event
 from parallel_loop.coordinator.drawing.moments import clock
 from parallel_loop.coordinator.paused_work import PausedWork, tell_that_a_run_begins
 from parallel_loop.coordinator.snapshot import AccountStatus, decode, encode
-from parallel_loop.harness.accounts.account import Limited, Refused
 from parallel_loop.harness.accounts.account_file import AccountFile
+from parallel_loop.harness.accounts.events import Limited, Refused
 from parallel_loop.harness.pausing.pause_file import configuration_of
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.clock import later, utc_now

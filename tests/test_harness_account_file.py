@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.harness import changing
-from parallel_loop.harness.accounts.account import Begun, Limited, Resumed
 from parallel_loop.harness.accounts.account_file import AccountFile
+from parallel_loop.harness.accounts.events import Begun, Limited, Resumed
 from parallel_loop.harness.accounts.standing import State
 from parallel_loop.harness.project import Project
 from parallel_loop.queue.clock import later

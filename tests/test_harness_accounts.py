@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallel_loop.harness.accounts.account import (
+from parallel_loop.harness.accounts.account import after
+from parallel_loop.harness.accounts.account_file import policy_of
+from parallel_loop.harness.accounts.events import (
     Begun,
     Busy,
     Event,
@@ -20,9 +22,7 @@ from parallel_loop.harness.accounts.account import (
     SessionKept,
     Succeeded,
     Taken,
-    after,
 )
-from parallel_loop.harness.accounts.account_file import policy_of
 from parallel_loop.harness.accounts.standing import (
     Account,
     Policy,

@@ -11,8 +11,8 @@ import pytest
 
 from parallel_loop.harness import changing
 from parallel_loop.harness.accounts import governor
-from parallel_loop.harness.accounts.account import Resumed, RunBegun
 from parallel_loop.harness.accounts.account_file import AccountFile
+from parallel_loop.harness.accounts.events import Resumed, RunBegun
 from parallel_loop.harness.dialects.events import Quota
 from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.project import Project

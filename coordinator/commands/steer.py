@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from ...harness.accounts.account import Resumed as AccountResumed
 from ...harness.accounts.account_file import AccountFile, account_of
+from ...harness.accounts.events import Resumed as AccountResumed
 from ...harness.configuration.settings import MAX_AGENTS
 from ...harness.configuration.wording import shown
 from ...harness.identity import Identity, is_alive

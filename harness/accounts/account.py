@@ -16,13 +16,24 @@ An account that is not known of is open. What follows from how one stands is in 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from msgspec.structs import replace
 
 from ...queue.clock import FIRST, later
-from ..configuration.settings import MAX_AGENTS
 from . import standing
+from .events import (
+    AccountEvent,
+    Begun,
+    Busy,
+    Event,
+    Inconclusive,
+    Limited,
+    Refused,
+    Resumed,
+    RunBegun,
+    SessionKept,
+    Succeeded,
+    Taken,
+)
 from .standing import LONGEST_TOLD_SECONDS, TRIAL_SECONDS, Account, Kept, State
 
 _UNTOLD_SECONDS = 900.0  # until a limit is looked at again of which nobody said when it is over
@@ -35,87 +46,6 @@ _CAPPED_SECONDS = 3600.0  # without more trouble, and nothing is known any more 
 _KEPT_SECONDS = 7 * 86400.0
 _MOST = 100
 _MOST_KEPT = 200
-
-
-class Limited(NamedTuple):
-    """What the account may use is used up, until `resets_at`, where that is told. `begun` is when the attempt began."""
-
-    name: str
-    begun: str
-    why: str
-    resets_at: str | None = None
-    window: str = ""
-    chance: float = 0.0
-
-
-class Busy(NamedTuple):
-    """Too many requests, or a busy service, while `in_use` attempts were made, this one among them."""
-
-    name: str
-    begun: str
-    why: str
-    in_use: int
-    retry_seconds: float | None = None
-    chance: float = 0.0
-
-
-class Refused(NamedTuple):
-    """The service does not let the program in, under this configuration of it."""
-
-    name: str
-    begun: str
-    why: str
-    program: str
-    config: int
-
-
-class Succeeded(NamedTuple):
-    """An attempt showed that the account is let in."""
-
-    name: str
-    begun: str
-
-
-class Inconclusive(NamedTuple):
-    """An attempt ended that says nothing of the account."""
-
-    name: str
-
-
-class Begun(NamedTuple):
-    """An attempt begins, as it may, of one of so many `agents`."""
-
-    name: str
-    chance: float = 0.0
-    agents: int = MAX_AGENTS
-
-
-class Resumed(NamedTuple):
-    """A person says that the account can be used again, which one trial is to show."""
-
-    name: str
-
-
-class RunBegun(NamedTuple):
-    """A run begins: whoever started it may have logged in. Of limits that says nothing."""
-
-
-class SessionKept(NamedTuple):
-    """An attempt ended whose session only the same agent can go on with."""
-
-    item: str
-    agent: str
-    account: str
-
-
-class Taken(NamedTuple):
-    """Somebody has begun another attempt at the item."""
-
-    item: str
-
-
-AccountEvent = Limited | Busy | Refused | Succeeded | Inconclusive | Begun | Resumed
-Event = AccountEvent | RunBegun | SessionKept | Taken
 
 
 def after(state: State, event: Event, now: str) -> State:

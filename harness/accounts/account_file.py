@@ -24,7 +24,8 @@ from ..programs import program_of
 from ..project import Project
 from ..state import read_record
 from . import standing
-from .account import Event, after
+from .account import after
+from .events import Event
 from .standing import Account, Policy, State
 
 _DAY_MINUTES = 24 * 60

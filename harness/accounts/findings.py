@@ -15,7 +15,7 @@ from ...queue.records import Record
 from ..configuration.config import Config
 from ..outcome import OUTCOMES, Evidence
 from ..pausing.pause_file import configuration_of
-from .account import Busy, Inconclusive, Limited, Refused, Succeeded
+from .events import Busy, Inconclusive, Limited, Refused, Succeeded
 
 _LIMITED, _REFUSED = OUTCOMES["usage"], OUTCOMES["auth"]
 _BUSY = {OUTCOMES["rate"], OUTCOMES["overload"]}

@@ -32,8 +32,8 @@ from ..pausing.trials import Trials
 from ..programs import program_of
 from ..project import Project
 from ..resuming import goes_on_only_there, is_bound_to_its_place, resumption
-from .account import Begun, Busy, Event, Limited, Refused, SessionKept, Succeeded, Taken
 from .account_file import AccountFile, Using, account_of, changes, fallback_of, policy_of
+from .events import Begun, Busy, Event, Limited, Refused, SessionKept, Succeeded, Taken
 from .findings import event_of
 from .sessions import Sessions
 from .standing import Policy, State, is_parked, may_begin
