@@ -11,13 +11,14 @@ from pathlib import Path
 
 from ..harness.guard import Guard
 from ..harness.heart import Seen
+from ..harness.job import Job, Run
 from ..harness.keeping.bounds import bounds_of
 from ..harness.keeping.containment import held
 from ..harness.keeping.processes import MARK_AGENT, MARK_STATE
 from ..harness.logs import note_end, open_log, output_tail
 from ..harness.project import Project
 from ..harness.room import Room
-from ..harness.runner import Job, Run, run
+from ..harness.runner import run
 from ..harness.setting_up import CHECKS_IDENTITY, equip
 from ..harness.watch import Watch
 from ..worktrees.environment import scrub

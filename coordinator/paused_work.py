@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..harness.accounts import account
+from ..harness.accounts import events
 from ..harness.accounts.account_file import AccountFile, account_of, fallback_of, policy_of
 from ..harness.accounts.standing import Account, needs_person
 from ..harness.pausing import pauses
@@ -27,7 +27,7 @@ def tell_that_a_run_begins(project: Project) -> None:
     PauseFile(project).change(pauses.RunBegun())
     accounts = AccountFile(project)
     if accounts.look().accounts:
-        accounts.change(account.RunBegun())
+        accounts.change(events.RunBegun())
 
 
 class Way(NamedTuple):

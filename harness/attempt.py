@@ -29,11 +29,11 @@ from .budgets import held_for_budget
 from .commands import Commands
 from .configuration.settings import SHELL, ConfigError
 from .dialects.story import Story
+from .job import Run
 from .outcome import Evidence, find, judge
 from .programs import program_of
 from .rescuing import tell_saved
 from .resuming import Resumption, resumption, used_before, where_it_stopped
-from .runner import Run
 from .setting_up import equip, landing_tip
 from .shortage import is_shortage, once_there_is_room
 from .state import Session

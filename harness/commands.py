@@ -16,12 +16,13 @@ from .budgets import cap_of
 from .configuration.settings import SHELL
 from .dialects.story import Story
 from .heart import Seen
+from .job import Job, Run
 from .listener import Listener
 from .logs import note_end, open_log, output_tail, plain
 from .pausing.pauses import QUICK_SECONDS
 from .programs import Invocation, Placement, invocation
 from .resuming import Resumption, used_before
-from .runner import Job, Run, run
+from .runner import run
 from .shortage import is_shortage
 from .watch import Watch
 from .workplace import Workplace

@@ -19,7 +19,7 @@ from .dialects.events import brief
 from .dialects.story import Story
 from .dialects.verdict import Finding
 from .dialects.verdict import find as find_in
-from .runner import Run
+from .job import Run
 
 NO_ROOM = "no-room"  # an outcome; the worker takes a breath after it
 Landing = Literal["auto", "review", "never"]

@@ -15,6 +15,7 @@ from parallel_loop.coordinator.machine import is_place_taken
 from parallel_loop.coordinator.target_report import LANDER
 from parallel_loop.harness import runner
 from parallel_loop.harness.identity import own_identity
+from parallel_loop.harness.job import Job
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.state import Heartbeat
 from support.cli import call
@@ -96,7 +97,7 @@ def test_a_program_that_an_orphan_stops_has_not_the_time_that_it_has_else(
             os.close(writer)
         return True
 
-    ended = runner.run(runner.Job(deaf, tmp_path, dict(os.environ), tmp_path / "log", 60.0), orders, pulse)
+    ended = runner.run(Job(deaf, tmp_path, dict(os.environ), tmp_path / "log", 60.0), orders, pulse)
     assert ended.ended == "stopped"
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from parallel_loop.harness.job import Ended, Run
 from parallel_loop.harness.outcome import Evidence, Landing, judge
-from parallel_loop.harness.runner import Ended, Run
 from parallel_loop.queue.records import Entry, Item, Record
 from parallel_loop.queue.retry import RetryPolicy
 

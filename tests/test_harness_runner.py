@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from parallel_loop.harness import logs, runner
+from parallel_loop.harness.job import Job
 from parallel_loop.harness.logs import bound_log, output_tail, plain
-from parallel_loop.harness.runner import Job, run
+from parallel_loop.harness.runner import run
 from support.harness import Bench, bench_in, program
 from support.waiting import eventually
 

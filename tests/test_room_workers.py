@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from parallel_loop.harness.heart import Heart
+from parallel_loop.harness.job import Run
 from parallel_loop.harness.keeping.bounds import Bounds
 from parallel_loop.harness.keeping.kept import Command, Kept
 from parallel_loop.harness.orders import Orders
 from parallel_loop.harness.outcome import Evidence, judge
 from parallel_loop.harness.pausing.pause_file import PauseFile
 from parallel_loop.harness.room import Complaint
-from parallel_loop.harness.runner import Run
 from parallel_loop.harness.shortage import Lack
 from parallel_loop.harness.state import read_heartbeat
 from parallel_loop.queue import atomic

@@ -10,13 +10,13 @@ from parallel_loop.harness.accounts.governor import Governor
 from parallel_loop.harness.accounts.standing import Account
 from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.dialects.verdict import Finding
+from parallel_loop.harness.job import Run
 from parallel_loop.harness.outcome import OUTCOMES, Evidence
 from parallel_loop.harness.overlaps.choice import Choice
 from parallel_loop.harness.overlaps.named import Names
 from parallel_loop.harness.pausing.trials import Trials
 from parallel_loop.harness.programs import program_of
 from parallel_loop.harness.project import Project
-from parallel_loop.harness.runner import Run
 from parallel_loop.queue.clock import to_datetime
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record

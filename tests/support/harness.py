@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from parallel_loop.harness import runner
+from parallel_loop.harness.job import Job, Run
 from parallel_loop.harness.keeping import tree
 from parallel_loop.harness.keeping.processes import is_keeper
 from parallel_loop.harness.orders import Orders
@@ -101,15 +102,15 @@ class Bench:
     def environ(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"]} | self.mark.environ
 
-    def job(self, *argv: str, timeout_seconds: float = 60.0, **options: object) -> runner.Job:
-        return runner.Job(argv, self.folder, self.environ, self.log, timeout_seconds, **options)
+    def job(self, *argv: str, timeout_seconds: float = 60.0, **options: object) -> Job:
+        return Job(argv, self.folder, self.environ, self.log, timeout_seconds, **options)
 
-    def run(self, *argv: str, pulse: Callable[[], bool] = lambda: True, **options: object) -> runner.Run:
+    def run(self, *argv: str, pulse: Callable[[], bool] = lambda: True, **options: object) -> Run:
         ended = runner.run(self.job(*argv, **options), self.orders, lambda _watch: pulse())
         assert self.mark.living() == [], ended
         return ended
 
-    def shell(self, command: str, **options: object) -> runner.Run:
+    def shell(self, command: str, **options: object) -> Run:
         return self.run("/bin/sh", "-c", command, **options)
 
 

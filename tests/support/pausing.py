@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
+from parallel_loop.harness.job import Run
 from parallel_loop.harness.outcome import Evidence
 from parallel_loop.harness.pausing.pause_file import PauseFile
 from parallel_loop.harness.pausing.trials import Trials
 from parallel_loop.harness.project import Project
-from parallel_loop.harness.runner import Run
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record
 from parallel_loop.queue.taking import Claim, Taker
