@@ -4,7 +4,7 @@ What was wrong is taken from fields that say it: `is_error`, `error`, `api_error
 A failed request comes as `subtype: success` with `is_error: true`; a limit of the account is `rejected` and has a time.
 Messages of the model `<synthetic>` are the program's own words.
 
-Source: the program's schema (Agent SDK, sdk.d.ts) and runs of 2.1.329 and 2.1.197.
+Source: the program's schema (Agent SDK, sdk.d.ts) and runs of nine versions from 1.0.55 to 2.1.332.
 """
 
 from __future__ import annotations

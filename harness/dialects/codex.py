@@ -4,7 +4,7 @@ An `error` that says that it connects again, and how often it has, is a wait; on
 tokens are those of the whole thread, over all runs that went on with it. Not all that it does is told: what its sandbox
 refuses may be missing.
 
-Source: codex-rs/exec/src/exec_events.rs, and runs of 0.169.0.
+Source: codex-rs/exec/src/exec_events.rs, and runs of eight versions from 0.44 to 0.171.
 """
 
 from __future__ import annotations

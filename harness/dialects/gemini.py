@@ -4,7 +4,7 @@ That it stopped because it went round in circles is a warning, after which it sa
 on standard error, and the end's `error.type` is often `unknown`: then the exit code tells, which is the HTTP status
 modulo 256, or one of its own. The model is not offered what it may not use, so that its call finds no such tool.
 
-Source: packages/cli and packages/core of 0.61.0, and runs of it.
+Source: packages/cli and packages/core of 0.61.0, and runs of 0.20, 0.40 and 0.61.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ log alone (`--print-logs`), not for how long it waits. It has no result: it has 
 `stop`. A tool is told of when it is over. The model is
 not offered what it may not use, so that its call becomes one of the tool `invalid`.
 
-Source: packages/opencode of 1.18, and runs of 1.18.33.
+Source: packages/opencode of 1.18, and runs of 1.2, 1.14 and 1.18.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 How it ended is `info.exit_status`: the name of what ended it, empty while it goes on. Of its limits that one was
 exceeded whose configured number is reached.
 
-Source: minisweagent/agents/default.py of 2.4.6, and runs of it.
+Source: minisweagent/agents/default.py of 2.4.6, and runs of it and of 2.0.
 """
 
 from __future__ import annotations
