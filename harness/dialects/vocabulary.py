@@ -60,10 +60,10 @@ _WORDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("usage", (r"\bresets (?:at |in |on |[a-z]{3,9} )?\d",)),
     ("overload", ("overload", r"(?:at|over) capacity", r"capacity (?:constraint|exceeded)", "temporarily unavailable")),
     ("overload", (r"(?:service|server|model)[a-z ]{0,12} (?:busy|unavailable)",)),
-    ("other", (r"\bnot exist\b",)),  # a model, where who asks may also have no access to it
     ("auth", (r"api[ _-]?key", "unauthori[sz]ed", "unauthenticated", "authenticat", "oauth", r"credentials?\b")),
     ("auth", (r"\b(?:log|sign)(?:ged|ed)? ?in\b", "/login", "forbidden", "access denied")),
     ("auth", (r"(?:expired|invalid|revoked)[a-z ]{0,12} token", r"token[a-z ]{0,16} (?:expired|invalid|revoked)")),
+    ("other", (r"\bnot exist\b",)),  # a model, where who asks may also have no access to it
     ("auth", (r"permission[ _](?:denied|error)", r"not have (?:permission|access)")),
     ("auth", (r"(?:organization|account|workspace)[a-z ]{0,20} (?:disabled|deactivated|suspended|on hold)",)),
     ("other", ("flagged", r"(?:usage|content|safety) polic", "content_?filter", "max_output_tokens")),
