@@ -118,7 +118,7 @@ class Attempt:
         if work.ended == "fenced":
             return
         self._place.guard.look()  # what it planted must not have a say in what is committed
-        if work.ended == "exited" and not work.ok:
+        if work.ended == "exited" and not self._evidence.ended_well:
             self._blame_want_of_room(work.describe("the program"))
         heart.tell("ending")
         self._note(question=once_there_is_room(self._commands.question, self._wait_for_room))
@@ -128,7 +128,7 @@ class Attempt:
             worktree = self._regain(worktree, start)
             rest = once_there_is_room(lambda: self._commit(worktree), self._wait_for_room)
         self._note(commit=rest.commit if rest.commits else None, commits=rest.commits)
-        if work.ok and rest.commits and not self._evidence.question and self._evidence.finding is None:
+        if rest.commits and self._evidence.is_done:
             self._check(worktree)
         detach(worktree)
 

@@ -17,7 +17,7 @@ from ..queue.retry import RetryPolicy
 from .configuration.settings import Program
 from .dialects.events import brief
 from .dialects.story import Story
-from .dialects.verdict import Finding
+from .dialects.verdict import Finding, told_well
 from .dialects.verdict import find as find_in
 from .job import Run
 
@@ -80,6 +80,18 @@ class Evidence:
         """What the program used, None where it told of nothing."""
         return None if self.story is None else self.story.usage(self.used_before) or None
 
+    @property
+    def ended_well(self) -> bool:
+        """Whether the program did, by what it told and else by its exit code."""
+        run, story = self.run, self.story
+        told = run is not None and run.ended == "exited" and story is not None and told_well(story, run.returncode)
+        return told or (run is not None and run.ok)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing that is known before the checks have run stands against it."""
+        return self.ended_well and not self.question and self.finding is None
+
 
 def judge(evidence: Evidence, entry: Entry, policy: RetryPolicy, land: Landing) -> Record | None:
     """Return the record that ends the attempt, None when there is nothing to say: the claim is not ours any more."""
@@ -100,7 +112,7 @@ def _judge_run(run: Run, evidence: Evidence, entry: Entry, policy: RetryPolicy) 
         return _record(evidence, "waiting", "asked", evidence.question)
     if evidence.finding is not None:
         return _after(evidence.finding, evidence, entry, policy)
-    failure = _program_failure(run) or _check_failure(evidence)
+    failure = (None if evidence.ended_well else _program_failure(run)) or _check_failure(evidence)
     return _failure(evidence, entry, policy, *failure) if failure else None
 
 
@@ -153,10 +165,8 @@ def _met_the_same_before(entry: Entry) -> bool:
     return bool(before) and before[0].outcome == NO_ROOM
 
 
-def _program_failure(run: Run) -> tuple[str, str] | None:
-    """Return outcome and reason when the program did not end as it should."""
-    if run.ok:
-        return None
+def _program_failure(run: Run) -> tuple[str, str]:
+    """Return outcome and reason of a program that did not end as it should."""
     if run.ended == "stopped":
         return "interrupted", "its worker was told to end (SIGTERM), and not by the coordinator; that costs an attempt"
     outcome = "failed" if run.ended == "exited" else run.ended

@@ -9,7 +9,7 @@ import pytest
 
 from parallel_loop.harness.dialects.replay import tell
 from parallel_loop.harness.dialects.table import BY_NAME
-from parallel_loop.harness.dialects.verdict import Finding, find
+from parallel_loop.harness.dialects.verdict import Finding, find, outcome_word
 
 NOW = 1_795_000_000.0
 
@@ -180,7 +180,10 @@ def test_opencode_a_session_that_it_made_shorter_goes_on() -> None:
     lines = [long, line("step_start"), line("text", text="It is done."), line("step_finish", reason="stop"), own]
     assert [word("opencode", *lines[:1], code=1), word("opencode", *lines)] == ["context", "done"]
     output = "\n".join(map(json.dumps, lines)).encode()
-    assert tell(BY_NAME["opencode"], output, None, NOW)[1].said == "It is done."
+    story = tell(BY_NAME["opencode"], output, None, NOW)[1]
+    assert story.said == "It is done."
+    # It exits with 1 because there was an error.
+    assert [outcome_word(story, BY_NAME["opencode"], code) for code in (0, 1, 143)] == ["done", "done", "failed"]
 
 
 # --- mini-swe-agent -------------------------------------------------------------------------------------

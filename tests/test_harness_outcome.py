@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from parallel_loop.harness.dialects.events import Result
+from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.job import Ended, Run
 from parallel_loop.harness.outcome import Evidence, Landing, judge
 from parallel_loop.queue.records import Entry, Item, Record
@@ -119,3 +121,14 @@ def test_reasons_name_what_a_person_needs() -> None:
     full = judge(replace(BASE, error="No space left on device", shortage=True), entry(), POLICY, "auto")
     assert full is not None
     assert "No space left on device" in (full.why or "")
+
+
+@pytest.mark.parametrize(
+    ("code", "ok", "outcome"), [(1, True, "done"), (1, False, "failed"), (143, True, "failed"), (-9, True, "failed")]
+)
+def test_a_result_says_more_than_an_exit_code(code: int, ok: bool, outcome: str) -> None:
+    story = Story(result=Result(ok=ok))
+    evidence = replace(BASE, run=Run("exited", 1.0, code), commits=1, story=story)
+    record = judge(evidence, entry(), POLICY, "auto")
+    assert record is not None
+    assert (record.outcome, evidence.is_done) == (outcome, outcome == "done")

@@ -52,8 +52,13 @@ def outcome_word(story: Story, dialect: Dialect, exit_code: int | None) -> str:
     """Return what the run came to in one word: that of what was found, `done`, or `failed` if only that is known."""
     finding = find(story, dialect, exit_code)
     if finding is None:
-        return "done" if exit_code in {0, None} else "failed"
+        return "done" if exit_code in {0, None} or told_well(story, exit_code) else "failed"
     return "failed" if finding.word == "other" else finding.word
+
+
+def told_well(story: Story, exit_code: int | None) -> bool:
+    """Whether it said that it ended well, and ended by itself: then its exit code is of something that it overcame."""
+    return story.result is not None and story.result.ok and exit_code is not None and 0 <= exit_code < 128
 
 
 def find(story: Story, dialect: Dialect, exit_code: int | None) -> Finding | None:
