@@ -139,6 +139,13 @@ def test_codex_why_a_turn_failed(message: str, expected: str) -> None:
     assert word("codex", again, error, end, code=1) == expected
 
 
+def test_codex_that_it_connects_again_is_no_reason() -> None:
+    again = {"type": "error", "message": "Reconnecting... 2/2"}
+    end = {"type": "turn.failed", "error": {"message": "unexpected status 404 Not Found: no such model"}}
+    assert word("codex", again, end, code=1) == "other"
+    assert word("codex", again, code=-15) == "network"
+
+
 def test_codex_before_it_said_that_it_connects_again() -> None:
     again = {"type": "error", "message": "stream error: exceeded retry limit, last status: 429; retrying 2/5 in 1.5s…"}
     assert word("codex", again, {"type": "turn.completed", "usage": {}}) == "done"
@@ -166,6 +173,15 @@ def test_gemini_a_quota_that_is_there_again_in_seconds_is_a_rate() -> None:
         for seconds in (2.5, 7200)
     }
     assert [word("gemini", end, code=1) for end in ends.values()] == ["rate", "usage"]
+
+
+def test_gemini_gave_up_what_it_waited_for() -> None:
+    attempt = "Attempt {} failed: You exceeded your current quota, please check your plan. Retrying after 5797ms..."
+    end = {"type": "result", "status": "error", "error": {"type": "unknown", "message": "[API Error: Unknown error.]"}}
+    lines = [attempt.format(1), attempt.format(2), end | {"stats": {}}]
+    assert word("gemini", *lines, code=1) == "rate"
+    assert word("gemini", lines[0], {"type": "tool_use", "tool_id": "t", "tool_name": "x"}, end, code=1) == "other"
+    assert word("gemini", end, code=1) == "other"
 
 
 # --- opencode -------------------------------------------------------------------------------------------

@@ -95,8 +95,7 @@ def _error(line: Object, now: float) -> Iterator[AnyEvent]:
     words = text(line.get("message"))
     fault = fault_of(words, now)
     if _AGAIN.search(words):
-        kind = "network" if fault.kind == "other" else fault.kind
-        yield Waits(kind=kind, seconds=fault.retry_seconds, text=fault.text)
+        yield Waits(kind=fault.kind, seconds=fault.retry_seconds, text=fault.text)
     else:
         yield fault
 

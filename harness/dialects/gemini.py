@@ -112,6 +112,7 @@ def _words(line: str, now: float) -> Iterator[AnyEvent]:
     attempt, again = _ATTEMPT.match(line), _AGAIN.search(line)
     if attempt or again:
         kind = kind_of_words(attempt[1]) if attempt else "other"
+        kind = "rate" if kind == "usage" else kind  # it does not try again when a quota is used up
         yield Waits(kind=kind, seconds=int(again[1]) / 1000.0 if again else None, text=brief(line, 300))
     elif found := _REPORT.match(line):
         fault = _fault(found[2], found[1], now)

@@ -88,7 +88,8 @@ class Story:
     def take(self, event: AnyEvent) -> None:
         """Take in what was said next."""
         self.events += 1
-        if not isinstance(event, (Waits, Quota, Fault)):
+        gave_up = isinstance(event, Result) and not event.ok
+        if not gave_up and not isinstance(event, (Waits, Quota, Fault, Used)):
             self.waits = None
         match event:
             case Session() | Said() | Step() | Result():

@@ -69,7 +69,7 @@ def find(story: Story, dialect: Dialect, exit_code: int | None) -> Finding | Non
     told = dialect.exit_kinds.get(exit_code or 0)
     fault, result = story.fault, story.result
     if fault is not None and not (result is not None and result.ok and fault.kind in _OF_THE_SERVICE):
-        kind = fault.kind if fault.kind != "other" or told is None else told
+        kind = fault.kind if fault.kind != "other" else told or _gave_up(story) or "other"
         return Finding(kind, _line(fault.text, _WHY[kind]), fault.resets_at, fault.retry_seconds)
     if told is not None and (result is None or not result.ok):
         return Finding(told, _WHY[told])
@@ -78,6 +78,11 @@ def find(story: Story, dialect: Dialect, exit_code: int | None) -> Finding | Non
     if result is None and (dialect.has_result or story.trouble is not None):
         return _without_result(story, exit_code)
     return _against_success(story, dialect)
+
+
+def _gave_up(story: Story) -> Kind | None:
+    """Return what it waited for in vain; that it connects again it says whatever the reason."""
+    return story.waits.kind if story.waits is not None and story.waits.kind != "network" else None
 
 
 def _against_success(story: Story, dialect: Dialect) -> Finding | None:
