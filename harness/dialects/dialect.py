@@ -27,7 +27,7 @@ LONGEST_WORDS = 100_000  # no error message is longer; what is, is data
 Object = Mapping[str, Any]
 Reader = Callable[[Object, float], Iterable[AnyEvent]]
 _decode = msgspec.json.Decoder().decode
-_ODD = {0x00, 0x1B, 0xEF}  # bytes with which a line begins that has something before what it says
+_ODD = {b"\0", b"\x1b", b"\xef"}  # bytes with which a line begins that has something before what it says
 _BEFORE = re.compile(rb"(?:\xef\xbb\xbf|[\s\x00]|\x1b\[[0-9;?]{0,20}[@-~]|\x1b\][^\x07\x1b]{0,200}\x07)*")  # colours
 
 
@@ -62,7 +62,7 @@ class Dialect:
         """Return what the line says. One that begins like an object and is none was cut off, and says nothing."""
         if len(line) > LONGEST_LINE:
             return ()
-        if line and line[0] in _ODD:
+        if line[:1] in _ODD:
             line = _BEFORE.sub(b"", line, count=1)
         if self.objects is not None and line.lstrip()[:1] == b"{":
             found = self._object(line)
@@ -78,10 +78,10 @@ class Dialect:
 
     @staticmethod
     def _all(reader: Callable[[Any, float], Iterable[AnyEvent]], found: object, now: float) -> Sequence[AnyEvent]:
-        events = list[AnyEvent]()
+        events: list[AnyEvent] = []
         try:
             for event in reader(found, now):
-                events.append(_bounded(event))
+                events.append(_bounded(event))  # noqa: PERF401 (what was understood before an error is kept)
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
             pass  # of another shape than any that is known: a newer version, or no such program at all
         return events
