@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from parallel_loop.harness.dialects.events import Result
+from parallel_loop.harness.configuration.settings import Program
+from parallel_loop.harness.dialects.events import Result, Waits
 from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.job import Ended, Run
-from parallel_loop.harness.outcome import Evidence, Landing, judge
+from parallel_loop.harness.outcome import Evidence, Landing, find, judge
 from parallel_loop.queue.records import Entry, Item, Record
 from parallel_loop.queue.retry import RetryPolicy
 
@@ -132,3 +133,11 @@ def test_a_result_says_more_than_an_exit_code(code: int, ok: bool, outcome: str)
     record = judge(evidence, entry(), POLICY, "auto")
     assert record is not None
     assert (record.outcome, evidence.is_done) == (outcome, outcome == "done")
+
+
+def test_who_falls_silent_while_it_tries_again_is_judged_by_what_it_told_of_that() -> None:
+    stalled = Run("stalled", 1.0, problem="silent")
+    busy = find(Story(waits=Waits(kind="overload", seconds=5.0)), Program(), stalled, now=100.0)
+    assert busy is not None
+    assert (busy.word, busy.resets_at) == ("overload", 105.0)
+    assert find(Story(waits=Waits(kind="other")), Program(), stalled, now=100.0) is None, "it is stalled, no more"
