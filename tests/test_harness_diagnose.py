@@ -9,6 +9,9 @@ import pytest
 
 from parallel_loop.harness.diagnose import Attendance, Observation, Patience, Verdict, Work, diagnose, judge_work
 from parallel_loop.harness.footprint import footprint
+from parallel_loop.harness.keeping.bounds import Bounds
+from parallel_loop.harness.keeping.kept import Usage
+from parallel_loop.harness.watch import Watch
 
 PATIENCE = Patience(silent_seconds=10.0, no_progress_seconds=1200.0)
 
@@ -107,3 +110,23 @@ def test_a_monitor_that_is_always_late_needs_no_more_memory_for_it() -> None:
 def test_whatever_a_program_wrote_into_dot_git_is_no_matter(tmp_path: Path, text: bytes) -> None:
     (tmp_path / ".git").write_bytes(text)
     assert footprint(tmp_path).entries == 1
+
+
+@pytest.mark.parametrize(
+    ("burst", "every", "verdict"),
+    [
+        pytest.param(0.08, 5.0, "silent", id="a runtime that waits: opencode, 1.6 %"),
+        pytest.param(0.04, 2.5, "silent", id="in smaller steps"),
+        pytest.param(0.2, 5.0, "busy-silent", id="little work, 4 %"),
+        pytest.param(1.0, 60.0, "busy-silent", id="a second of work in each minute"),
+    ],
+)
+def test_waking_up_now_and_then_is_no_work(tmp_path: Path, burst: float, every: float, verdict: Verdict) -> None:
+    now = [0.0]
+    watch = Watch(
+        tmp_path / "log", tmp_path, Bounds(), Patience(10.0, 1200.0, quiet_seconds=180.0), monotonic=lambda: now[0]
+    )
+    while now[0] < 600.0:
+        now[0] += 0.5
+        watch.look(Usage(0, burst * (now[0] // every), 1), None)
+    assert watch.verdict == verdict
