@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test check format coverage kills day soak saved checkout fuzz torture large power fencing filesystems room bench \
-    bench-size test-real transcripts clean service races agents-start agents-stop agents-restart agents-status
+    bench-size test-real test-real-all transcripts clean service races agents-start agents-stop agents-restart agents-status
 
 demo: $(VENV)/installed
 	$(BIN)/parallel-loop demo
@@ -22,6 +22,23 @@ test-real: $(VENV)/installed
 	    echo 'make test-real: SKIPPED, nothing was tested: the agents are installed by npm, and there is no npm here'; \
 	else $(if $(CLIENTS),,$(MAKE) --no-print-directory $(VENV)/clients/installed &&) \
 	    $(LONELY) $(BIN)/python -m pytest -m real_client $(or $(TESTS),tests/test_real_clients.py tests/test_real_agents.py); fi
+
+# All that we have presets for and that let themselves be tried: minutes. Who is not there is left out, and named.
+# WHO="gemini mini": some of them.
+test-real-all: $(VENV)/installed $(if $(CLIENTS),,$(VENV)/clients/all)
+	@known="$(BIN)/python -P tests/support/models/clients.py"; export PYTHONPATH=tests CLIENTS='$(CLIENTS)'; \
+	names=$$($$known installed $(WHO)) || exit 1; \
+	WHO="$$names" $(LONELY) $(BIN)/python -m pytest -m real_client -o faulthandler_timeout=290 --durations 0 --durations-min 20 \
+	    $(or $(TESTS),tests/test_real_agents.py tests/test_real_ends.py); ended=$$?; \
+	$$known installed $(WHO) >/dev/null; exit $$ended
+
+$(VENV)/clients/all: tests/support/models/clients.py
+	npm install --prefix $(VENV)/clients --no-audit --no-fund --force \
+	    $$(PYTHONPATH=tests $(BIN)/python -P tests/support/models/clients.py npm)
+	for name in $$(PYTHONPATH=tests $(BIN)/python -P tests/support/models/clients.py names PyPI); do \
+	    $(PYTHON) -m venv $(VENV)/clients/$$name && $(VENV)/clients/$$name/bin/python -m pip install --quiet \
+	        $$(PYTHONPATH=tests $(BIN)/python -P tests/support/models/clients.py PyPI $$name) || exit 1; done
+	@touch $@
 
 $(VENV)/clients/installed: tests/support/models/clients.py
 	npm install --prefix $(VENV)/clients --no-audit --no-fund --force \

@@ -1,8 +1,9 @@
 """The agent programs that parallel-loop knows: a table each, in the keys of `programs.NAME` in `parallel-loop.yaml`.
 
-Whatever stands here can be said otherwise there, key by key. `tried` are the versions whose behaviour was seen; of the
-others (`tried: []`) it was only read. `opencode` keeps its sessions in one database, which several first starts at once
-damage: so each agent has one of its own.
+Whatever stands here can be said otherwise there, key by key. `tried` are the versions whose behaviour was seen, the
+first of them also when driven by coordinators (`make test-real-all`); of the others (`tried: []`) it was only read.
+`opencode` keeps its sessions in one database, which several first starts at once damage: so each agent makes sure
+before, one after the other, that it is there.
 
 Source: the programs' own documentation, and runs of them against a scripted model server (tests/transcripts).
 """

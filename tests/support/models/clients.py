@@ -2,7 +2,8 @@
 
 `CLIENTS[name]` knows how it is run (`invoking.py`), its version, and what it can do. Programs are looked for in the
 folder that the variable CLIENTS names, or in `.venv/clients`, where `make` puts them; what the user has installed is
-not touched. As a program, `clients.py npm claude codex` prints the packages to install.
+not touched. As a program, `clients.py npm claude codex` prints the packages to install,
+`clients.py installed` who is there.
 """
 
 from __future__ import annotations
@@ -70,8 +71,29 @@ CLIENTS = {
 }
 
 
-def main(registry: str, *names: str) -> None:
-    """Print what to install from `registry` for these clients, or for all."""
+def main(what: str, *names: str) -> None:
+    """Print what to install from a registry for these clients, or for all; or which of them are `installed`."""
+    if what == "installed":
+        _print_installed(names or tuple(CLIENTS))
+    elif what == "names":
+        sys.stdout.write(" ".join(client.name for client in CLIENTS.values() if client.registry in names) + "\n")
+    else:
+        _print_packages(what, names)
+
+
+def _print_installed(names: tuple[str, ...]) -> None:
+    """Print who is there, and say loudly who is not: what is left out was not tested."""
+    there = [name for name in names if CLIENTS[name].program()]
+    lacking = [name for name in names if name not in there]
+    if lacking:
+        folder = os.environ.get("CLIENTS") or ".venv/clients"
+        sys.stderr.write(f"LEFT OUT, not tested: {' '.join(lacking)}; not installed in {folder}\n")
+    if not there:
+        sys.exit("none of them is installed: nothing was tested")
+    sys.stdout.write(" ".join(there) + "\n")
+
+
+def _print_packages(registry: str, names: tuple[str, ...]) -> None:
     between = "@" if registry == "npm" else "=="
     chosen = [
         client for client in CLIENTS.values() if client.registry == registry and client.name in (names or CLIENTS)

@@ -57,6 +57,10 @@ class ModelServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
+    def mend(self) -> None:
+        """Fail no more, whatever the scripts say."""
+        self.counts.is_mended = True
+
     @property
     def steps(self) -> list[Request]:
         """The requests that took a step, or failed at one."""
