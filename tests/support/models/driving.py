@@ -53,7 +53,7 @@ _PLAIN = "args: [--weak-model, openai/model-1-side, --edit-format, whole, --no-s
 DRIVEN = {
     "claude": Driven("model: claude-sonnet-4-5", limit=_TIMED, wish={"subscription": True}),
     "codex": Driven(f"model: gpt-5.5, {_NO_SANDBOX}", limit=_TIMED),
-    "gemini": Driven("model: gemini-2.5-pro", items=6, silent=10, dropped="no-result"),
+    "gemini": Driven("model: gemini-2.5-pro", items=6, silent=10, dropped="network"),
     "opencode": Driven("model: fake/model-1", items=6, silent=10),
     "mini": Driven("model: openai/gpt-4o", items=6, silent=10),
     "aider": Driven(f"model: openai/model-1, {_PLAIN}", items=6, steps=1, silent=10),
