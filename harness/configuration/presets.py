@@ -12,39 +12,21 @@ from __future__ import annotations
 
 from typing import Any
 
-# Its log is where it tells of what it tries again; without that it is silent until it gives up.
-_OPENCODE = ["opencode", "run", "--format", "json", "--print-logs", "--log-level", "ERROR", "--auto"]
+
+def _argv(*parts: str) -> list[str]:
+    return [word for part in parts for word in part.split()]
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "claude": {
-        "argv": [
-            "claude",
-            "-p",
-            "--output-format",
-            "stream-json",
-            "--verbose",
-            "--session-id",
-            "{session}",
-            "--permission-mode",
-            "acceptEdits",
-            "--allowedTools",
-            "Bash",
-            "{options}",
-        ],
-        "resume": [
-            "claude",
-            "-p",
-            "--output-format",
-            "stream-json",
-            "--verbose",
-            "--resume",
-            "{session}",
-            "--permission-mode",
-            "acceptEdits",
-            "--allowedTools",
-            "Bash",
-            "{options}",
-        ],
+        "argv": _argv(
+            "claude -p --output-format stream-json --verbose --session-id {session}",
+            "--permission-mode acceptEdits --allowedTools Bash {options}",
+        ),
+        "resume": _argv(
+            "claude -p --output-format stream-json --verbose --resume {session}",
+            "--permission-mode acceptEdits --allowedTools Bash {options}",
+        ),
         "options": {
             "model": ["--model", "{model}"],
             "turns": ["--max-turns", "{turns}"],
@@ -63,8 +45,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": ["2.1.329", "2.1.197"],
     },
     "codex": {
-        "argv": ["codex", "exec", "--json", "--sandbox", "workspace-write", "{options}", "-"],
-        "resume": ["codex", "exec", "--sandbox", "workspace-write", "resume", "{session}", "--json", "{options}", "-"],
+        "argv": _argv("codex exec --json --sandbox workspace-write {options} -"),
+        "resume": _argv("codex exec --sandbox workspace-write resume {session} --json {options} -"),
         "options": {"model": ["--model", "{model}"]},
         "prompt": "stdin",
         "dialect": "codex",
@@ -74,26 +56,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": ["0.169.0"],
     },
     "gemini": {
-        "argv": [
-            "gemini",
-            "--output-format",
-            "stream-json",
-            "--approval-mode",
-            "yolo",
-            "{options}",
+        "argv": _argv("gemini --output-format stream-json --approval-mode yolo {options} --prompt="),
+        "resume": _argv(
+            "gemini --output-format stream-json --approval-mode yolo --resume {session} {options}",
             "--prompt=",
-        ],
-        "resume": [
-            "gemini",
-            "--output-format",
-            "stream-json",
-            "--approval-mode",
-            "yolo",
-            "--resume",
-            "{session}",
-            "{options}",
-            "--prompt=",
-        ],
+        ),
         "options": {"model": ["-m", "{model}"]},
         "prompt": "stdin",
         "dialect": "gemini",
@@ -104,8 +71,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": ["0.61.0"],
     },
     "opencode": {
-        "argv": [*_OPENCODE, "{options}"],
-        "resume": [*_OPENCODE, "-s", "{session}", "{options}"],
+        # Its log is where it tells of what it tries again; without that it is silent until it gives up.
+        "argv": _argv("opencode run --format json --print-logs --log-level ERROR --auto {options}"),
+        "resume": _argv("opencode run --format json --print-logs --log-level ERROR --auto -s {session} {options}"),
         "options": {"model": ["-m", "{model}"]},
         "prompt": "stdin",
         "dialect": "opencode",
@@ -115,18 +83,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": ["1.18.33"],
     },
     "aider": {
-        "argv": [
-            "aider",
-            "--yes-always",
-            "--no-check-update",
-            "--analytics-disable",
-            "--no-pretty",
-            "--no-stream",
-            "--no-show-release-notes",
-            "{options}",
-            "--message-file",
-            "{prompt_file}",
-        ],
+        "argv": _argv(
+            "aider --yes-always --no-check-update --analytics-disable --no-pretty --no-stream",
+            "--no-show-release-notes {options} --message-file {prompt_file}",
+        ),
         "options": {"model": ["--model", "{model}"]},
         "prompt": "file",
         "dialect": "text",
@@ -135,7 +95,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": ["0.86.2"],
     },
     "mini": {
-        "argv": ["mini", "-y", "--exit-immediately", "-o", "{result_file}", "{options}", "-t", "{prompt}"],
+        "argv": _argv("mini -y --exit-immediately -o {result_file} {options} -t {prompt}"),
         "options": {
             "model": ["-m", "{model}"],
             "turns": ["-c", "mini.yaml", "-c", "agent.step_limit={turns}"],
@@ -148,18 +108,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": ["2.4.6"],
     },
     "cursor-agent": {
-        "argv": ["cursor-agent", "-p", "--output-format", "stream-json", "--force", "{options}", "{prompt}"],
-        "resume": [
-            "cursor-agent",
-            "-p",
-            "--output-format",
-            "stream-json",
-            "--force",
-            "--resume",
-            "{session}",
-            "{options}",
-            "{prompt}",
-        ],
+        "argv": _argv("cursor-agent -p --output-format stream-json --force {options} {prompt}"),
+        "resume": _argv(
+            "cursor-agent -p --output-format stream-json --force",
+            "--resume {session} {options} {prompt}",
+        ),
         "options": {"model": ["--model", "{model}"]},
         "prompt": "argv",
         "dialect": "cursor",
@@ -168,7 +121,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": [],
     },
     "amp": {
-        "argv": ["amp", "--stream-json", "-x", "{options}"],
+        "argv": _argv("amp --stream-json -x {options}"),
         "prompt": "stdin",
         "dialect": "claude",
         "session": "told",
@@ -176,7 +129,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": [],
     },
     "goose": {
-        "argv": ["goose", "run", "--output-format", "stream-json", "--no-session", "{options}", "-i", "-"],
+        "argv": _argv("goose run --output-format stream-json --no-session {options} -i -"),
         "options": {"model": ["--model", "{model}"], "turns": ["--max-turns", "{turns}"]},
         "prompt": "stdin",
         "dialect": "text",
