@@ -32,13 +32,16 @@ test-real-all: $(VENV)/installed $(if $(CLIENTS),,$(VENV)/clients/all)
 	    $(or $(TESTS),tests/test_real_agents.py tests/test_real_ends.py); ended=$$?; \
 	$$known installed $(WHO) >/dev/null; exit $$ended
 
+# What cannot be installed is left out, and tried again the next time.
 $(VENV)/clients/all: tests/support/models/clients.py
-	npm install --prefix $(VENV)/clients --no-audit --no-fund --force \
-	    $$(PYTHONPATH=tests $(BIN)/python -P tests/support/models/clients.py npm)
-	for name in $$(PYTHONPATH=tests $(BIN)/python -P tests/support/models/clients.py names PyPI); do \
-	    $(PYTHON) -m venv $(VENV)/clients/$$name && $(VENV)/clients/$$name/bin/python -m pip install --quiet \
-	        $$(PYTHONPATH=tests $(BIN)/python -P tests/support/models/clients.py PyPI $$name) || exit 1; done
-	@touch $@
+	@known="$(BIN)/python -P tests/support/models/clients.py"; export PYTHONPATH=tests; failed=; \
+	npm install --prefix $(VENV)/clients --no-audit --no-fund --force $$($$known npm) || failed=npm; \
+	for name in $$($$known names PyPI); do \
+	    $(PYTHON) -m venv $(VENV)/clients/$$name && \
+	    $(VENV)/clients/$$name/bin/python -m pip install --quiet --disable-pip-version-check $$($$known PyPI $$name) || \
+	        { failed="$$failed $$name"; rm -rf $(VENV)/clients/$$name; }; \
+	done; \
+	if [ -z "$$failed" ]; then touch $@; else echo "make test-real-all: NOT INSTALLED: $$failed" >&2; fi
 
 $(VENV)/clients/installed: tests/support/models/clients.py
 	npm install --prefix $(VENV)/clients --no-audit --no-fund --force \
