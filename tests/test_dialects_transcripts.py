@@ -33,7 +33,6 @@ UNSAID = {  # by the program, in any way
     "aider-silent": {"done"},
     "mini-loop": {"no-result"},  # its steps are told in text for people
     "mini-turns": {"turns", "budget"},  # which of its limits it was is in the configuration, which is not recorded
-    "opencode-rate-long": {"no-result"},  # it sleeps without a word, until we end it
 }
 
 
