@@ -127,6 +127,7 @@ class Commands:
             wait_file=self._wait,
             quiet_seconds=start.quiet_seconds,
             stop_seconds=start.stop_seconds,
+            stop_signal=start.stop_signal,
             interrupt_file=self._place.agent.interrupt,
         )
 

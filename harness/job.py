@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Literal
 from .budgets import Cap
 from .configuration.units import format_duration, format_size
 from .diagnose import MOST_IDLE_CALLS
+from .dialects.events import Waits
 from .dialects.story import CIRCLES
 from .keeping.bounds import UNBOUNDED, Bounds
 from .keeping.kept import Excess
@@ -41,7 +43,7 @@ class Job:
     After `no_progress_seconds` without any sign of work it counts as hung, after `quiet_seconds` if it waits for no
     tool; in `wait_file` it may say that it waits, in `interrupt_file` a person that it is to stop. What the `listener`
     hears says more, and also whether it costs more than its `cap`. One that is to go on later has `stop_seconds` to
-    save where it is.
+    save where it is; so has whoever is asked by another `stop_signal` than SIGTERM: it has something to say at its end.
     """
 
     argv: tuple[str, ...]
@@ -55,6 +57,7 @@ class Job:
     wait_file: Path | None = None
     quiet_seconds: float = float("inf")
     stop_seconds: float | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
     interrupt_file: Path | None = None
     listener: Listener | None = None
     cap: Cap | None = None
@@ -69,6 +72,7 @@ class Run:
     returncode: int | None = None
     problem: str | None = None
     left: int = 0  # processes that it started and that could not be ended
+    waits: Waits | None = None  # what it had said that it waits for, before it was ended
 
     @property
     def ok(self) -> bool:

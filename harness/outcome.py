@@ -131,7 +131,7 @@ def _after(finding: Finding, evidence: Evidence, entry: Entry, policy: RetryPoli
 
 def find(story: Story, program: Program, run: Run, now: float) -> Finding | None:
     """Return what follows from what the program told and from how it ended, None when that is nothing; `now`: epoch."""
-    waits = story.waits
+    waits = run.waits
     if run.ended in {"announced", "stalled"} and waits is not None and waits.kind != "other":
         resets_at = None if waits.seconds is None else now + waits.seconds
         return Finding(waits.kind, run.describe("the program"), resets_at)

@@ -6,6 +6,7 @@ A program is data (configuration/presets.py): what to run, how it is given the p
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ class Invocation:
     dialect: str | None = None  # in which it tells what it does; None for what is not understood
     quiet_seconds: float = math.inf
     stop_seconds: float | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -103,4 +105,5 @@ def invocation(placement: Placement, config: Config) -> Invocation:
         dialect=program.dialect,
         quiet_seconds=program.silent_seconds or math.inf,
         stop_seconds=program.stop_seconds,
+        stop_signal=signal.Signals[f"SIG{program.stop_signal or 'TERM'}"],
     )

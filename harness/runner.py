@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import signal
 import stat
 import time
 from collections.abc import Callable
@@ -61,6 +62,7 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
     try:
         ended = _wait(kept, watch, telling, job, orders, pulse)
         seconds = time.monotonic() - start
+        why, waits = reason(ended, watch.excess, job), None if job.listener is None else job.listener.story.waits
         _end(kept, ended, job, orders, lambda: pulse(watch))
         watch.look(kept.usage, kept.excess)
     finally:
@@ -76,10 +78,8 @@ def run(job: Job, orders: Orders, pulse: Callable[[Watch | None], bool]) -> Run:
             raise kept.refusal
         return Run("not-started", seconds, problem=problem(job, kept.refusal))
     if watch.excess is not None:  # however it looked when it ended: the kernel, too, ends what is over a limit
-        ended = "over-limit"
-    return Run(
-        ended, seconds, kept.returncode if ended == "exited" else None, reason(ended, watch.excess, job), kept.left
-    )
+        ended, why = "over-limit", reason("over-limit", watch.excess, job)
+    return Run(ended, seconds, kept.returncode if ended == "exited" else None, why, kept.left, waits)
 
 
 def _patience(job: Job) -> Patience:
@@ -139,9 +139,10 @@ def _end(kept: Kept, ended: Ended, job: Job, orders: Orders, pulse: Callable[[],
     """Have all of it ended. Also after success: programs leave servers and watchers behind."""
     goes_on_later = ended in _GOES_ON_LATER or (ended == "stalled" and job.listener is not None)
     polite_seconds = POLITE_SECONDS if job.stop_seconds is None else job.stop_seconds
-    grace_seconds = min(orders.grace_seconds, polite_seconds if goes_on_later else SHORT_SECONDS)
+    is_waited_for = goes_on_later or job.stop_signal is not signal.SIGTERM
+    grace_seconds = min(orders.grace_seconds, polite_seconds if is_waited_for else SHORT_SECONDS)
     if kept.returncode is None:  # else the keeper does it by itself
-        kept.end(grace_seconds)
+        kept.end(grace_seconds, job.stop_signal)
     deadline = time.monotonic() + grace_seconds + UNHEARD_SECONDS
     kept.hear()
     while not kept.is_gone and time.monotonic() < deadline:
@@ -150,7 +151,7 @@ def _end(kept: Kept, ended: Ended, job: Job, orders: Orders, pulse: Callable[[],
         orders.wait(_LOOK_SECONDS, kept.descriptor)
         if orders.grace_seconds < grace_seconds:  # the coordinator has died meanwhile
             grace_seconds = orders.grace_seconds
-            kept.end(grace_seconds)
+            kept.end(grace_seconds, job.stop_signal)
         kept.hear()
     if not kept.is_gone:
         kept.kill()

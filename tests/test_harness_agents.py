@@ -27,7 +27,9 @@ program: actor
 retry: {{attempts: 3, first: 0s}}
 health: {{no_progress: 60s}}
 after_limit: {{slack: 0s, jitter: 0s}}
-programs: {{actor: {actor(resume_in="same", silent="1s", stop="0s")}}}
+programs:
+  actor: {actor(resume_in="same", silent="1s", stop="0s")}
+  frugal: {actor(silent="1s", stop="5s", stop_signal="INT")}
 """
 WRITE = {"run": "echo one >> notes; git add notes; git commit -qm notes"}
 
@@ -94,6 +96,22 @@ def test_silence_is_not_waited_out(shop: Workshop) -> None:
     record = play(shop, "one", WRITE, {"hang": 60})
     assert (record.outcome, record.seconds is not None and record.seconds < 30) == ("stalled", True)
     assert "(silent)" in (record.why or "")
+
+
+@pytest.mark.parametrize(
+    ("steps", "outcome"),
+    [
+        ((WRITE, {"cost": 0.25}, {"hang": 60}), "stalled"),
+        (({"cost": 0.25}, {"announce": 7200}, {"hang": 60}), "rate-limited"),
+    ],
+    ids=["silent", "waits"],
+)
+def test_who_says_at_its_end_what_it_has_cost_is_asked_to_end_so(
+    shop: Workshop, steps: tuple[dict[str, Any], ...], outcome: str
+) -> None:
+    """Claude Code tells dollars in its result alone, and prints none after SIGTERM."""
+    record = shop.work("one", prompt=script(*steps), program="frugal")
+    assert (record.outcome, record.usage and record.usage.usd) == (outcome, 0.25)
 
 
 def test_what_it_was_not_allowed_is_asked(shop: Workshop) -> None:

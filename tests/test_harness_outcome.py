@@ -136,8 +136,9 @@ def test_a_result_says_more_than_an_exit_code(code: int, ok: bool, outcome: str)
 
 
 def test_who_falls_silent_while_it_tries_again_is_judged_by_what_it_told_of_that() -> None:
-    stalled = Run("stalled", 1.0, problem="silent")
-    busy = find(Story(waits=Waits(kind="overload", seconds=5.0)), Program(), stalled, now=100.0)
+    waits = Waits(kind="overload", seconds=5.0)
+    busy = find(Story(), Program(), Run("stalled", 1.0, waits=waits), now=100.0)
     assert busy is not None
     assert (busy.word, busy.resets_at) == ("overload", 105.0)
-    assert find(Story(waits=Waits(kind="other")), Program(), stalled, now=100.0) is None, "it is stalled, no more"
+    stalled = Run("stalled", 1.0, waits=Waits(kind="other"))
+    assert find(Story(), Program(), stalled, now=100.0) is None, "it is stalled, no more"

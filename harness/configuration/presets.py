@@ -37,6 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "session": "chosen",
         "resume_in": "same",
         "silent": "420s",
+        "stop_signal": "INT",  # then it says what it has cost
         "env": {
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",

@@ -82,6 +82,7 @@ class Program(Struct, frozen=True):
     env: Annotated[dict[str, str] | None, read.variables] = None
     silent_seconds: Annotated[float | None, read.duration] = field(default=None, name="silent")
     stop_seconds: Annotated[float | None, read.duration_or_zero] = field(default=None, name="stop")
+    stop_signal: Annotated[Literal["TERM", "INT"] | None, read.choice("TERM", "INT")] = None
     commits: Annotated[bool | None, read.flag] = None
     prepare: Annotated[tuple[str, ...] | None, read.texts("[my-agent --version]")] = None
     ignore: Annotated[tuple[str, ...] | None, read.texts("[.my-agent*]")] = None

@@ -8,8 +8,9 @@ Assumes: Linux (see tree.py); that it is not killed itself. If it is, the worker
 becomes its own; and if both are, the coordinator does. Only all three at once leave something behind.
 
 Run as a script without site-packages. Its standard streams, environment and directory are those of the command. The
-worker holds the other end of a connection, the life-line, on which it may say `end SECONDS`; the keeper says `started`,
-or `failed ERRNO`; `usage BYTES CPU-SECONDS PROCESSES`; `over LIMIT AMOUNT`; `exit CODE`; at last `gone LEFT`.
+worker holds the other end of a connection, the life-line, on which it may say `end SECONDS SIGNAL`; the keeper says
+`started`, or `failed ERRNO`; `usage BYTES CPU-SECONDS PROCESSES`; `over LIMIT AMOUNT`; `exit CODE`; at last
+`gone LEFT`.
 """
 
 from __future__ import annotations
@@ -160,7 +161,10 @@ class Keeper:
             data = b""
         *lines, self._unheard = (self._unheard + data).split(b"\n")
         for line in lines:
-            self._end(float(line.removeprefix(b"end ")))
+            grace_seconds, number = line.removeprefix(b"end ").split()
+            if self._program:
+                self._ending.first[self._program] = signal.Signals(int(number))
+            self._end(float(grace_seconds))
         if not data:
             self._is_alone = True
             self._end(0.0)

@@ -125,10 +125,10 @@ class Kept:
         """Whether the keeper was killed, so that what it kept may be left."""
         return self._process.returncode not in {None, 0}
 
-    def end(self, grace_seconds: float) -> None:
-        """Have all of it ended: politely first, after the grace by force."""
+    def end(self, grace_seconds: float, number: signal.Signals = signal.SIGTERM) -> None:
+        """Have all of it ended: politely first (the command itself by that signal), after the grace by force."""
         with contextlib.suppress(OSError):
-            self._wire.send(f"end {grace_seconds}\n".encode())
+            self._wire.send(f"end {grace_seconds} {number:d}\n".encode())
 
     def wake(self) -> None:
         """Let the keeper go on if its program has stopped it."""

@@ -127,6 +127,7 @@ class Ending:
         self._keep = frozenset(keep)
         self._reaped = reaped
         self._deadline = float("inf")
+        self.first: dict[int, signal.Signals] = {}  # by process: with what it is asked to end, where not by SIGTERM
         self._asked: set[tuple[int, str]] = set()
         self._refused: set[tuple[int, str]] = set()
         self.left = 0
@@ -152,7 +153,11 @@ class Ending:
         if now >= self._deadline:
             self._refused |= kill(found)
         else:
-            self._refused |= _send_all([member for member in found if member.key not in self._asked], signal.SIGTERM)
+            self._refused |= {
+                member.key
+                for member in found
+                if member.key not in self._asked and not send(member, self.first.get(member.pid, signal.SIGTERM))
+            }
         self._asked.update(member.key for member in found)
         return False
 

@@ -9,6 +9,7 @@ Each call is a line of ACTOR_HOME/calls. ACTOR_HOME/service, where it is there, 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -120,6 +121,8 @@ else:
 state["prompts"].append(prompt)
 keep()
 cost, denied = [], []
+usage = {"input_tokens": 100, "cache_read_input_tokens": 50, "output_tokens": 10}
+signal.signal(signal.SIGINT, lambda *_: result(False, "interrupted", total_cost_usd=sum(cost), usage=usage))
 tell(type="system", subtype="init", session_id=SESSION, model="actor-1", tools=["Bash"], cwd=os.getcwd())
 ask_service()
 while True:
@@ -129,5 +132,4 @@ while True:
     if not steps:
         break
     play(steps[0])
-usage = {"input_tokens": 100, "cache_read_input_tokens": 50, "output_tokens": 10}
 result(True, "done", total_cost_usd=sum(cost), usage=usage, permission_denials=denied)
