@@ -72,10 +72,11 @@ class ToolBegun(Event, frozen=True, tag="tool"):
 
 
 class ToolEnded(Event, frozen=True, tag="tool-ended"):
-    """What came of it. `ok` is None where the program does not say."""
+    """What came of it. `ok`, and the `seconds` that it took, are None where the program does not say."""
 
     id: str
     ok: bool | None = None
+    seconds: float | None = None
     output: str = ""
 
 

@@ -59,7 +59,9 @@ def _tool_use(line: Object, _now: float) -> Iterator[AnyEvent]:
     yield ToolBegun(id=name, name=tool, args=detail(shown(state.get("input"))))
     status = record(state.get("metadata")).get("exit")
     ok = state.get("status") == "completed" and tool != "invalid" and status in {None, 0}
-    yield ToolEnded(id=name, ok=ok, output=detail(text(state.get("output")) or error))
+    begun, ended = (number(record(state.get("time")).get(key)) for key in ("start", "end"))
+    seconds = None if begun is None or ended is None else (ended - begun) / 1000.0
+    yield ToolEnded(id=name, ok=ok, seconds=seconds, output=detail(text(state.get("output")) or error))
     wanted = text(record(state.get("input")).get("tool")) if tool == "invalid" else ""
     if wanted in _WRITES or _REFUSED.match(error):
         yield Denied(tool=wanted or tool, id=name, text=brief(error or text(state.get("output"))))

@@ -42,7 +42,8 @@ _MOST_DENIED = 20
 _MOST_OPEN_TOOLS = 1000
 SAME_CALLS = 6  # with the same result, one after the other: then it will go on like that
 TURNS_OF_TWO = 6  # of two calls that follow each other
-FAILING_CALLS = 4  # of the same call, whatever they say
+FAILING_CALLS = 4  # of the same call with nothing else between them, whatever they say
+SLOW_SECONDS = 5.0  # a call that takes so long is none that is repeated without end
 STEPS_A_MINUTE = 100  # more than a model can think about
 CONTEXT_FAULTS = 3
 
@@ -52,7 +53,7 @@ Trouble = Literal["same-call", "two-calls", "failing-call", "too-fast", "context
 CIRCLES: dict[Trouble, str] = {
     "same-call": f"it called the same tool with the same result {SAME_CALLS} times",
     "two-calls": f"it called the same two tools in turn with the same results, {TURNS_OF_TWO} times each",
-    "failing-call": f"the same call of a tool failed {FAILING_CALLS} times",
+    "failing-call": f"the same call of a tool failed {FAILING_CALLS} times, one after the other",
     "too-fast": f"it asked the model {STEPS_A_MINUTE} times within a minute",
     "context-faults": f"its session was too long for the model {CONTEXT_FAULTS} times",
 }
@@ -158,12 +159,16 @@ class Story:
         begun = self.open_tools.pop(ended.id, None)
         if begun is None:
             return
+        seconds = ended.at - begun[1] if ended.seconds is None else ended.seconds
+        if seconds >= SLOW_SECONDS:  # it waits for something, and looks again and again whether that is there
+            self._failing = (0, 0)
+            return
         call = hash((begun[0].name, begun[0].args))
         self._calls.append(hash((call, ended.output)))
         before, count = self._failing
         if ended.ok is False:
             self._failing = (call, count + 1 if call == before else 1)
-        elif call == before:
+        else:  # whoever did something else meanwhile tries again with reason
             self._failing = (0, 0)
 
     @property
