@@ -253,6 +253,18 @@ def test_a_clock_that_was_put_back_makes_no_wait_longer() -> None:
     assert not starts(guessed, 1_000_010)
 
 
+@pytest.mark.parametrize("again", [limited(begun=20, resets=None), busy(begun=20), refused(begun=20)])
+def test_by_a_clock_that_was_put_back_nothing_is_of_a_crowd(again: Event) -> None:
+    """What was met in time to come says nothing of who began before: else nobody would wait until then."""
+    for before in (busy(begun=99_999), limited(begun=99_999, resets=None)):
+        account = told((100_000, before), (20, Resumed("a")), (20, Begun("a")), (21, again))
+        assert not starts(account, 22)
+    open_again = told((100_000, busy(begun=99_999)), (20, Begun("a")), (21, Succeeded("a", at(20))))
+    assert open_again is not None
+    assert (open_again.standing, open_again.waits) == ("open", 0)
+    assert not starts(told((100_000, busy(begun=99_999)), (20, Begun("a")), (21, busy(begun=20))), 30)
+
+
 @pytest.mark.parametrize("retry", [-1e300, -1.0, 1e300])
 def test_a_wait_that_cannot_be_is_none(retry: float) -> None:
     account = told((10, busy()), (11, busy(begun=0, retry=retry)), (12, busy(begun=11, retry=retry)))

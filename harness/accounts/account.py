@@ -83,7 +83,7 @@ def _after(account: Account | None, event: AccountEvent, now: str) -> Account | 
 
 def _after_use(account: Account, event: AccountEvent, now: str) -> Account:
     match event:
-        case Succeeded(begun=begun) if begun >= account.at:
+        case Succeeded(begun=begun) if not _is_late(account, begun, now):
             return _succeeded(account, now)
         case Inconclusive() if account.asked:
             return replace(account, next_start=later(now, _AGAIN_SECONDS))
@@ -95,12 +95,15 @@ def _after_use(account: Account, event: AccountEvent, now: str) -> Account:
             return account
 
 
+def _is_late(account: Account, begun: str, now: str) -> bool:
+    """Whether the attempt had begun before what is known was met; by a clock that was put back nobody can say that."""
+    return begun < account.at <= now
+
+
 def _limited(account: Account, event: Limited, now: str) -> Account:
     told = event.resets_at if event.resets_at is not None and event.resets_at < later(now, _FURTHEST_SECONDS) else None
-    if event.begun < account.at and account.standing in {
-        "limited",
-        "refused",
-    }:  # of the same crowd as who said it first
+    is_of_the_same_crowd = account.standing in {"limited", "refused"} and _is_late(account, event.begun, now)
+    if is_of_the_same_crowd:
         if account.standing == "limited" and told is not None and told > (account.until or ""):
             return replace(account, until=told, why=event.why, window=event.window, guessed=False)
         return account
@@ -125,7 +128,7 @@ def _limited(account: Account, event: Limited, now: str) -> Account:
 
 
 def _refused(account: Account, event: Refused, now: str) -> Account:
-    if event.begun < account.at and account.standing == "refused":
+    if account.standing == "refused" and _is_late(account, event.begun, now):
         return account
     return replace(
         account,
@@ -143,7 +146,7 @@ def _refused(account: Account, event: Refused, now: str) -> Account:
 
 
 def _busy(account: Account, event: Busy, now: str) -> Account:
-    is_late = event.begun < account.at
+    is_late = _is_late(account, event.begun, now)
     if account.standing in {"limited", "refused"} and (is_late or not account.asked):
         return account
     told = max(0.0, min(event.retry_seconds or 0.0, LONGEST_TOLD_SECONDS))
