@@ -66,3 +66,12 @@ def test_a_session_whose_agent_is_busy_for_a_minute_or_gone_is_begun_anew(
     assert two.taken() is None
     project.state.agent("agent-1").heartbeat.unlink()
     assert two.taken() == "c mine"
+
+
+def test_a_session_waits_no_longer_by_a_clock_that_was_put_back(clock: Clock, pair: list[Stand]) -> None:
+    one, two = pair
+    add_all(one.project, "a")
+    one.end(claimed(one), "network", session="s-1", counted=True)
+    assert two.taken() is None
+    clock.advance(-3600)
+    assert two.taken() == "a mine"

@@ -37,8 +37,9 @@ class Sessions:
         kept = next((one for one in state.kept if one.item == item_id), None)
         if kept is None or kept.agent == self._agent:
             return False
-        until = later(self._takable_since(kept, state), SESSION_SECONDS)
-        if until <= self._project.queue.now() or living_worker(self._project.state.agent(kept.agent)) is None:
+        until, now = later(self._takable_since(kept, state), SESSION_SECONDS), self._project.queue.now()
+        is_over = not now < until <= later(now, 2 * SESSION_SECONDS)  # also when the clock was put back
+        if is_over or living_worker(self._project.state.agent(kept.agent)) is None:
             return False
         self.ends[item_id] = until
         return True
