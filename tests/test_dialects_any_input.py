@@ -149,3 +149,18 @@ def test_what_is_odd_costs_no_more_than_what_is_not() -> None:
     for line in (marks + b"x", b"{" + marks, deep, wrong, b"\x1b]" * 500_000):
         assert not BY_NAME["claude"].read(line, 0.0)
     assert time.process_time() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("opencode", b"timestamp=x level=ERROR " + b'"stream error" ' * 2000 + b"small=false " * 2000),
+        ("gemini", b'{"type":"result","error":{"message":"' + b"[API Error: " * 100_000 + b'"}}'),
+        ("claude", b"\0" * (LONGEST_LINE - 1) + b"x"),
+        ("text", b"Tokens: 1k sent," + b" 1k cache hit," * 5000),
+    ],
+)
+def test_what_begins_to_say_something_again_and_again_is_looked_through_once(name: str, line: bytes) -> None:
+    begun = time.process_time()
+    BY_NAME[name].read(line, 0.0)
+    assert time.process_time() - begun < 1

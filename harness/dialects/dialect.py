@@ -28,7 +28,9 @@ Object = Mapping[str, Any]
 Reader = Callable[[Object, float], Iterable[AnyEvent]]
 _decode = msgspec.json.Decoder().decode
 _ODD = {b"\0", b"\x1b", b"\xef"}  # bytes with which a line begins that has something before what it says
-_BEFORE = re.compile(rb"(?:\xef\xbb\xbf|[\s\x00]|\x1b\[[0-9;?]{0,20}[@-~]|\x1b\][^\x07\x1b]{0,200}\x07)*")  # colours
+_BEFORE = re.compile(  # colours; nothing of it is tried again, for which each byte of many would be remembered
+    rb"(?:\xef\xbb\xbf|[\s\x00]++|\x1b\[[0-9;?]{0,20}[@-~]|\x1b\][^\x07\x1b]{0,200}\x07)*+"
+)
 
 
 def by_type(readers: Mapping[str, Reader]) -> Reader:

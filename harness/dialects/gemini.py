@@ -38,7 +38,7 @@ _STATUSES = (401, 403, 408, 413, 429, 500, 502, 503, 504, 529)
 _LIMITS = {"loop", "turns", "budget"}  # what it stops for by itself, and is content with
 _WRITES = {"write_file", "replace", "edit", "run_shell_command"}
 _NO_TOOL = re.compile(r'Tool "(\w+)" not found')
-_API_ERROR = re.compile(r"\[API Error: (.*)\]", re.DOTALL)  # what follows is general advice
+_API_ERROR = re.compile(r"(?>.*?\[API Error: )(.*)\]", re.DOTALL)  # what follows is general advice
 _ATTEMPT = re.compile(r"Attempt \d+ failed\b:? ?(.*)")
 _AGAIN = re.compile(r"Retrying after (\d+)ms")
 _REPORT = re.compile(r"Error when talking to .*? (\w+Error): (.*)")
@@ -86,7 +86,7 @@ def _result(line: Object, now: float) -> Iterator[AnyEvent]:
     yield Used(input=fresh, cached=cached, output=count(stats.get("output_tokens")), scope="run")
     words, ok = text(error.get("message")), line.get("status") == "success"
     if error:
-        told = _API_ERROR.search(words)
+        told = _API_ERROR.match(words)
         yield _fault(told[1] if told else words, text(error.get("type")), now)
     yield Result(ok=ok, text=brief(words))
 

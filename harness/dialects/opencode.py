@@ -36,7 +36,10 @@ from .words import fault_of, kind_of_words
 
 _WRITES = {"write", "edit", "multiedit", "patch", "apply_patch", "bash"}
 _ASKED = re.compile(r"permission requested: (\S+) .*auto-rejecting")
-_LOGGED = re.compile(r'timestamp=\S+ level=ERROR .*"stream error" .*small=false .*error\.error="(?:\w+: )?(.+)"')
+# Each part where it comes first, so that a line that is none is looked through once.
+_LOGGED = re.compile(
+    r'timestamp=\S+ level=ERROR (?>.*?"stream error" )(?>.*?small=false )(?>.*?error\.error=")(?:\w+: )?(.+)"'
+)
 _REFUSED = re.compile(r"The user (?:rejected permission|has specified a rule)")
 
 
