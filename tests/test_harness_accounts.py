@@ -200,6 +200,17 @@ def test_a_trial_that_says_nothing_is_repeated_soon() -> None:
     assert starts(account, 35)
 
 
+def test_who_asks_for_a_trial_makes_no_wait_longer() -> None:
+    """Its worker may be killed, or it may say nothing for long."""
+    for stop, opens in ((limited(resets=30), 30), (busy(), 20)):
+        trial = [(10, stop), (11, Resumed("a")), (12, Begun("a"))]
+        assert not starts(told(*trial), opens - 1)
+        assert starts(told(*trial), opens)
+        begun = told(*trial, (opens, Begun("a")))
+        assert not starts(begun, opens + 1), "one after the other"
+        assert starts(begun, opens + 5)
+
+
 def test_a_busy_service_halves_what_is_done_at_once_and_successes_bring_it_back() -> None:
     account = told((10, busy(in_use=8)))
     assert account is not None

@@ -198,7 +198,7 @@ def _not_after(moment: str | None, latest: str) -> str | None:
 
 
 def _begun(account: Account, event: Begun, now: str) -> Account:
-    if account.asked:
+    if account.asked and not (account.until is not None and account.until <= now):
         return replace(account, next_start=later(now, TRIAL_SECONDS))
     least, most = standing.SPACING_SECONDS
     was_open = account.standing == "open"
@@ -210,6 +210,7 @@ def _begun(account: Account, event: Begun, now: str) -> Account:
         until=None,
         next_start=next_start if starts < event.agents else None,  # each has had its turn: nobody waits any more
         starts=starts,
+        asked=False,
         opened=account.opened if was_open else now,
         guessed=False,
     )

@@ -90,9 +90,14 @@ class Policy(NamedTuple):
 
 def opens_at(account: Account, policy: Policy) -> str | None:
     """Return from when on the next attempt may begin, None when that takes a person."""
-    moment: str | None = account.next_start or account.at
-    if account.asked or account.standing == "open":
+    moment = account.next_start or account.at
+    if account.standing == "open":
         return moment
+    by_itself = _opens_by_itself_at(account, policy)
+    return moment if account.asked and (by_itself is None or moment < by_itself) else by_itself
+
+
+def _opens_by_itself_at(account: Account, policy: Policy) -> str | None:
     if account.standing == "backing-off":
         return account.until
     if account.standing == "refused" or not policy.auto:
