@@ -101,6 +101,7 @@ class Attempt:
 
     def _work(self) -> None:
         heart, claim = self._place.heart, self._claim
+        self._place.agent.create()  # a program may have deleted it
         heart.tell("preparing", item=claim.item.id, attempt=claim.attempt, role=claim.item.role)
         with heart.beating():
             worktree = self._place.worktree()

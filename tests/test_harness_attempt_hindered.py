@@ -97,6 +97,14 @@ def test_directories_in_place_of_our_files_cost_the_next_item_nothing(shop: Work
     assert (record.kind, record.outcome) == ("landing", "done"), record
 
 
+def test_a_program_that_deletes_the_folder_of_its_agent_costs_the_next_item_nothing(shop: Workshop) -> None:
+    shop.add("one", f"rm -r {shop.project.state.root}/agents/*; echo 1 > a")
+    shop.add("two", f"rm -r {shop.project.state.root}/agents/*/logs; echo 2 > b")
+    shop.add("three", "echo 3 > c")
+    shop.work_at_once("three", attempts=3)
+    assert [shop.last(name).kind for name in ("one", "two", "three")] == ["landing"] * 3
+
+
 @pytest.mark.parametrize(
     "session",
     [
