@@ -30,7 +30,7 @@ _MOST_SECONDS_AT_END = 5.0  # nobody beats meanwhile
 _LAST_BYTES = 4_000_000  # that are read when it has ended, whatever was left out
 _MOST_AT_ONCE = 1000  # events that wait to be written down
 _MOST_BEHIND_BYTES = 64_000_000  # a second of reading; whoever prints that much says nothing that must be known
-_MOST_EVENT_BYTES = 10_000_000  # of a file of events; what comes after that is only what counts
+_MOST_EVENT_BYTES = 10_000_000  # of a file of events; after that only what counts, and no more than as much again
 _ALWAYS_KEPT = (Session, Fault, Used, Result, Begun, Over)
 _MOST_RESULT_BYTES = 64_000_000
 
@@ -166,16 +166,17 @@ class Listener:
         found.append(event)
 
     def _write(self, found: Iterable[KeptEvent]) -> None:
-        if self._written > 2 * _MOST_EVENT_BYTES:
-            return
-        has_room = self._has_room
-        lines = [msgspec.json.encode(event) for event in found if has_room or isinstance(event, _ALWAYS_KEPT)]
+        lines = list[bytes]()
+        for event in found:
+            line = msgspec.json.encode(event) + b"\n"
+            most = 2 * _MOST_EVENT_BYTES if isinstance(event, _ALWAYS_KEPT) else _MOST_EVENT_BYTES
+            if self._written + len(line) <= most:
+                lines.append(line)
+                self._written += len(line)
         if not lines:
             return
-        data = b"\n".join(lines) + b"\n"
-        self._written += len(data)
         with contextlib.suppress(OSError), open_log(self._events) as file:
-            file.write(data)
+            file.write(b"".join(lines))
 
 
 def _size(path: Path) -> int:

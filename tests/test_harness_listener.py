@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from parallel_loop.harness import listener as module
+from parallel_loop.harness import resuming
 from parallel_loop.harness.dialects.dialect import Dialect
 from parallel_loop.harness.dialects.events import AnyEvent, KeptEvent, Result, Said, Session, Used
 from parallel_loop.harness.listener import Listener
 from parallel_loop.harness.logs import bound_log
+from parallel_loop.harness.resuming import session_in
+from parallel_loop.harness.spending import usage_in
 
 
 def read_object(value: Mapping[str, Any], now: float) -> Iterable[AnyEvent]:
@@ -98,6 +101,17 @@ def test_the_file_of_events_stays_small_and_keeps_what_counts(ground: Ground, mo
     ground.prints('{"session": "s"}\n{"used": 3}\n{"ok": true}\n')
     assert ground.events.stat().st_size < 15_000
     assert [one["event"] for one in ground.kept()[-3:]] == ["session", "used", "result"]
+
+
+def test_of_a_flood_no_more_is_kept_than_is_read_again(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker may be killed, and then nothing else says what the session is called and what it has cost."""
+    monkeypatch.setattr(module, "_MOST_EVENT_BYTES", 10_000)
+    monkeypatch.setattr(resuming, "_MOST_EVENT_BYTES", 20_000)
+    ground.prints('{"session": "s-1"}\n{"used": 3}\n' + 20 * f'{{"say": "{4000 * "x"}"}}\n' + 1000 * '{"used": 4}\n')
+    assert session_in(ground.events) == "s-1"
+    used = usage_in(ground.events)
+    assert used is not None
+    assert used.input > 0
 
 
 @pytest.mark.parametrize("what", ["gone", "folder", "link"])
