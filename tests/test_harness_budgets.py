@@ -33,7 +33,7 @@ program: spends
 prompt: ../prompt.txt
 retry: {attempts: 9, first: 0s}
 programs:
-  spends: {argv: [sh, -c, "cat; echo more >> notes; exit 1"], dialect: opencode}
+  spends: {argv: [sh, -c, "cat; echo more >> notes; kill $$"], dialect: opencode}
   lands: {argv: [sh, -c, "cat; echo more >> notes"], dialect: opencode}
   hangs: {argv: [sh, -c, "echo more >> notes; cat; sleep 60"], dialect: opencode, stop: 0s}
   mute: {argv: [sh], dialect: codex}
