@@ -137,7 +137,7 @@ class RunBudget:
         """Count the attempt before the one that begins, when its worker was killed and could not."""
         before = list(spent(entry, self._project.state, self._project.config))[-1:]
         for one in before:
-            if one.end.program is None:
+            if one.end.outcome == "died":  # who was cancelled counted it
                 self.add(one.program, one.usage)
 
     def begin(self) -> None:

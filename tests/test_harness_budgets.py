@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from parallel_loop.harness.pausing.pause_file import PauseFile
 from parallel_loop.harness.pausing.pauses import RunBegun
 from parallel_loop.queue.markers import Owner
 from parallel_loop.queue.records import Record, Usage
-from parallel_loop.queue.requests import answer, retry
+from parallel_loop.queue.requests import answer, cancel, retry
 from parallel_loop.queue.survey import Survey
 from parallel_loop.queue.taking import Taker
 from support.cli import CommandLine
 from support.harness import Workshop, make_workshop, spare_others
 from support.taking import claimed
+from support.waiting import eventually
 
 # A program that says what its prompt says, and then ends or does not.
 PROGRAMS = """
@@ -186,6 +188,25 @@ def test_what_a_killed_worker_has_cost_counts_once(make: Make) -> None:
     for spent in (0.75, 1.25):
         attempt(shop)
         assert RunBudget(shop.project).spent_usd == spent
+
+
+def test_what_a_cancelled_attempt_has_cost_counts_once(make: Make) -> None:
+    shop = make("budget: {run: 9}\n")
+    shop.add("one", prompt=costs(0.5, ends=False), program="hangs")
+    events = shop.project.state.agent("agent-1").events_file("one", 1)
+
+    def cancel_what_costs() -> None:
+        eventually(lambda: events.exists() and b'"used"' in events.read_bytes())
+        cancel(shop.project.queue, "one")
+
+    person = threading.Thread(target=cancel_what_costs)
+    person.start()
+    attempt(shop)
+    person.join()
+    assert RunBudget(shop.project).spent_usd == 0.5
+    retry(shop.project.queue, "one")
+    RunBudget(shop.project).add_what_was_lost(shop.entry("one"))
+    assert RunBudget(shop.project).spent_usd == 0.5
 
 
 def test_a_drain_ends_when_the_run_has_cost_what_it_may(
