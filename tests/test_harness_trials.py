@@ -82,13 +82,41 @@ def test_one_worker_tries_when_it_is_time_and_a_success_lets_all_go_on(project: 
     clock.advance(120)
     trial = other.take()
     assert trial is not None
-    assert trial.item.id == "a"
+    assert trial.item.id == "b"
     assert one.taken() is None
     other.end(trial, "done")
-    assert (one.taken(), other.taken()) == ("b", "c")
+    assert (one.taken(), other.taken()) == ("a", "c")
     assert one.trials.seconds_until_due == math.inf
     for stand in (one, other):
         stand.taker.close()
+
+
+def test_items_that_are_themselves_what_is_wrong_keep_the_others_waiting_for_a_few_trials(
+    project: Project, clock: Clock
+) -> None:
+    stand = pause(project)
+    add_all(project, "wrong-1", "wrong-2", priority=0)
+    add_all(project, "right")
+    for name in ("wrong-1", "wrong-2", "right"):
+        assert stand.taken() is None
+        clock.advance(stand.trials.seconds_until_due)
+        trial = claimed(stand)
+        assert trial.item.id == name
+        stand.end(trial, "done" if name == "right" else "failed")
+    assert PauseFile(project).in_force() == {}
+    stand.taker.close()
+
+
+def test_when_all_have_failed_the_first_is_tried_again(project: Project, clock: Clock) -> None:
+    stand = pause(project)
+    add_all(project, "a", "b", priority=0)
+    for name in ("a", "b", "a"):
+        assert stand.taken() is None
+        clock.advance(stand.trials.seconds_until_due)
+        trial = claimed(stand)
+        assert trial.item.id == name
+        stand.end(trial)
+    stand.taker.close()
 
 
 def test_what_was_begun_before_the_pause_costs_nothing_if_it_only_says_the_same(project: Project) -> None:

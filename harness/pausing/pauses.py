@@ -30,6 +30,7 @@ _AGAIN_SECONDS = 5.0  # after a trial that came to nothing, as when the role of 
 _SUSPECTED_SECONDS = 3600.0  # for so long a failure that nothing followed is remembered
 _UNTRIED_SECONDS = 86400.0  # and for so long a pause of which nobody wanted a trial
 _MOST = 100
+_MOST_TRIED = 100
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -52,7 +53,10 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 class Trouble(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One way in which attempts fail within seconds. With `until` it is a pause, else only a suspicion."""
+    """One way in which attempts fail within seconds. With `until` it is a pause, else only a suspicion.
+
+    `tried` are items that failed in that way since the pause began, or before it: a trial of another says more.
+    """
 
     last: Failure
     at: str
@@ -61,6 +65,7 @@ class Trouble(Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: str | None = None
     waits: int = 0
     trial: bool = False
+    tried: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_times(self.at, self.until)  # anybody may have written the file
@@ -154,7 +159,8 @@ def _after_failure(state: State, failure: Failure, now: str, *, trial: bool) -> 
         others = tuple(one for one in state if one is not pause)
         if not failure.is_quick:
             return others
-        return (*others, _paused(replace(pause, last=failure, attempts=pause.attempts + 1), now))
+        tried = (*(one for one in pause.tried if one != failure.item), failure.item)[-_MOST_TRIED:]
+        return (*others, _paused(replace(pause, last=failure, attempts=pause.attempts + 1, tried=tried), now))
     if not failure.is_quick:
         return state
     known = next((one for one in state if one.is_alike(failure)), None)
@@ -166,7 +172,7 @@ def _after_failure(state: State, failure: Failure, now: str, *, trial: bool) -> 
     seen = Trouble(last=failure, at=now, attempts=count + 1, items=items)
     if seen.attempts < _ATTEMPTS or len(items) < _ITEMS:
         return (*others, seen)
-    return (*(one for one in others if one.key != failure.key), _paused(seen, now))
+    return (*(one for one in others if one.key != failure.key), _paused(replace(seen, tried=items), now))
 
 
 def _paused(trouble: Trouble, now: str) -> Trouble:

@@ -63,9 +63,23 @@ class Trials:
             self._keys.clear()
             self._keys_under = self._project.config
         self._leaves, self._instead = leaves, instead
-        claim = taker.take(self._passes_over)
+        claim = self._take_untried(taker) or taker.take(self._passes_over)
         self._end_trial(unless_of=None if claim is None else instead(claim.item.id) or self._key(claim.item))
         return claim
+
+    def _take_untried(self, taker: Taker) -> Claim | None:
+        """Claim for a trial that is due the first item that has not failed yet in the way that the pause is for.
+
+        The first of all may itself be what is wrong, as one whose prompt is refused; it is first again at each trial.
+        """
+        now = self._project.queue.now()
+        due = {key: pause.tried for key, pause in self._paused.items() if pause.tried and pause.is_due(now)}
+
+        def passes_over(item_id: str, read: Callable[[], Item | None]) -> bool:
+            tried = due.get(self._key_of(item_id, read) or "")
+            return tried is None or item_id in tried or self._passes_over(item_id, read)
+
+        return taker.take(passes_over) if due else None
 
     @property
     def seconds_until_due(self) -> float:
@@ -77,18 +91,24 @@ class Trials:
     def _passes_over(self, item_id: str, read: Callable[[], Item | None]) -> bool:
         if self._leaves is not None and self._leaves(item_id, read):
             return True
-        key = self._instead(item_id) or self._keys.get(item_id)
+        key = self._key_of(item_id, read)
         if key is None:
-            item = read()
-            if item is None:
-                return False
-            key = self._keys[item_id] = self._key(item)
+            return False
         pause = self._paused.get(key)
         if pause is None or key == self._trial:
             return False
         if self._trial is None and pause.is_due(self._project.queue.now()):
             return not self._begin_trial(key)
         return True
+
+    def _key_of(self, item_id: str, read: Callable[[], Item | None]) -> str | None:
+        """Return what is paused when this item fails; None when it cannot be read."""
+        key = self._instead(item_id) or self._keys.get(item_id)
+        if key is None:
+            item = read()
+            if item is not None:
+                key = self._keys[item_id] = self._key(item)
+        return key
 
     def _begin_trial(self, key: str) -> bool:
         """Begin a trial of `key` unless another worker did; False then, and when that cannot be written."""
