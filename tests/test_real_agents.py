@@ -14,7 +14,7 @@ import pytest
 from parallel_loop.queue.requests import cancel
 from support.cli import call
 from support.models.cases import edit
-from support.models.driving import COMMANDING, DRIVEN, FOLLOW, NAMES, Stage, following, make_stage
+from support.models.driving import COMMANDING, DRIVEN, FOLLOW, NAMES, Stage, make_stage
 from support.models.server import ModelServer
 from support.repository import git
 from support.runs import running, states
@@ -114,6 +114,6 @@ def test_a_killed_tool_is_gone(stage: Stage) -> None:
     stage.add("one", FOLLOW, {"text": "Done."})
     with running(stage.project, "--agents", "1") as run:
         run.until_working("one")
-        eventually(following, 60)
+        eventually(stage.following, 60)
         cancel(stage.project.queue, "one")
-        eventually(lambda: not following() and not stage.left(), 30)
+        eventually(lambda: not stage.following() and not stage.left(), 30)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.harness.resuming import session_in
 from parallel_loop.queue.requests import cancel
 from support.cli import call
 from support.models.clients import CLIENTS
-from support.models.driving import COMMANDING, FOLLOW, NAMES, Stage, following, make_stage
+from support.models.driving import COMMANDING, FOLLOW, NAMES, Stage, make_stage
 from support.models.server import ModelServer
 from support.repository import git
 from support.runs import Run, running
@@ -86,9 +87,9 @@ def test_nothing_is_left_of_who_is_ended(stage: Stage, end: Callable[[Stage, Run
     stage.add("one", FOLLOW if commands else {"fail": "hang"}, {"text": "Done."}, max_attempts=1)
     with running(stage.project, "--agents", "1") as run:
         run.until_working("one")
-        eventually(following if commands else lambda: stage.server.steps, 100)
+        eventually(stage.following if commands else lambda: stage.server.steps, 100)
         end(stage, run)
-        eventually(lambda: not following() and not stage.left(), 40)
+        eventually(lambda: not stage.following() and not stage.left(), 40)
         eventually(lambda: stage.outcomes("one") == ENDS[end], 40)
 
 
@@ -98,7 +99,9 @@ def test_the_session_of_a_killed_worker_goes_on(tmp_path: Path, server: ModelSer
     write = {"tool": "write", "args": {"path": "hello.txt", "content": "hello\n"}}
     stage.add("one", write, FOLLOW, {"text": "Done."})
     with running(stage.project, "--agents", "1", "--drain") as run:
-        eventually(following, 100)
+        eventually(stage.following, 100)
+        events = stage.project.state.agent("agent-1").events_file("one", 1)
+        eventually(lambda: session_in(events))  # the worker has heard it: it looks four times a second
         worker_killed(stage, run)
         assert run.wait(200) == 0, run.output
     assert stage.outcomes("one") == ["died", "done"]

@@ -19,7 +19,8 @@ from support.models.wishes import Place, Wish
 from support.repository import environment, make_repository
 from support.runs import running
 
-FOLLOW = {"tool": "bash", "args": {"command": "touch 987654; tail -f 987654"}}
+# Once only: a session that is killed meanwhile may have kept the call, or not.
+FOLLOW = {"tool": "bash", "args": {"command": "test -e 987654 || { touch 987654; tail -f 987654; }"}}
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,18 @@ class Stage:
     def sessions(self, item_id: str) -> set[str]:
         return {record.session for record in self.records(item_id) if record.session}
 
+    def following(self) -> list[int]:
+        """The processes that a tool has become which was called as FOLLOW says, in a worktree of this repository."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                here = (folder / "cwd").readlink().is_relative_to(self.project.root)
+                if here and (folder / "cmdline").read_bytes().split(b"\0")[:3] == [b"tail", b"-f", b"987654"]:
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return found
+
     def left(self) -> list[str]:
         """What attempts started and is alive: of this repository, whatever process group it is in."""
         return list(_marked(f"PARALLEL_LOOP_STATE={self.project.state.root}"))
@@ -120,18 +133,6 @@ def make_stage(folder: Path, server: ModelServer, name: str, more: str = "", **w
     project = Project.open(root, {**environment(), **own, "PATH": f"{program.parent}:{started.env['PATH']}"})
     project.state.create()
     return Stage(client, project, server)
-
-
-def following() -> list[int]:
-    """The processes that a tool has become which was called as FOLLOW says."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "cmdline").read_bytes().split(b"\0")[:3] == [b"tail", b"-f", b"987654"]:
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 def _marked(mark: str) -> Iterable[str]:
