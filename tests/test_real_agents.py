@@ -1,7 +1,7 @@
 """Real coding agents, driven by real coordinators, against a fake model server (`make test-real`, `test-real-all`).
 
-Measured on two cores that others used, too, beside one other test: six items by three workers land in 29 s (gemini),
-33 s (mini), 43 s (aider) and 58 s (opencode); so they get no twelve, as Claude Code and Codex do.
+Measured on two cores beside two other tests: six items by three workers land in 20 s, and in 29 s (gemini) to 58 s
+(opencode) where others use the cores, too; so these four get no twelve, as Claude Code and Codex do.
 """
 
 from __future__ import annotations
