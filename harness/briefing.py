@@ -6,7 +6,11 @@ command of the shell, and a program of the user's of which we know no more than 
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..queue.records import Entry
 from ..worktrees.git import Git
@@ -67,7 +71,7 @@ Rules of this place:
 - Work in the current directory. It is a git worktree of your own, on the branch {branch}. Change nothing outside of it.
 - {commits}
 - Do not push, and do not switch, rename or delete branches.
-- If you need a person to go on, run `parallel-loop ask "QUESTION"` and end; the answer comes with the next prompt.
+- If you need a person to go on, run `{ask} "QUESTION"` and end; the answer comes with the next prompt.
 - Nobody sees what you do meanwhile, and nobody can confirm anything: do not wait for that."""
 _COMMITS = "Commit what you have done. What you leave uncommitted is committed for you when you have ended."
 _CANNOT_COMMIT = "Do not commit: what you leave in the working tree is committed for you when you have ended."
@@ -75,11 +79,17 @@ _CANNOT_COMMIT = "Do not commit: what you leave in the working tree is committed
 
 def _rules(config: Config, program: str, place: Place) -> str:
     commits = _CANNOT_COMMIT if config.adapter(program).commits is False else _COMMITS
-    rules = _RULES.format(branch=place.branch, commits=commits)
+    rules = _RULES.format(branch=place.branch, commits=commits, ask=f"{own_command()} ask")
     if config.checks:
         checks = ", ".join(f"`{check}`" for check in config.checks)
         rules += f"\n- When you have ended these are run, and your work is taken only if all of them pass: {checks}"
     return rules
+
+
+def own_command() -> str:
+    """Return what runs parallel-loop, with its folder: some programs run commands in login shells, with a PATH anew."""
+    beside = Path(sys.executable).with_name("parallel-loop")
+    return shlex.quote(str(beside) if beside.exists() else shutil.which("parallel-loop") or "parallel-loop")
 
 
 def _context(config: Config, place: Place) -> str:

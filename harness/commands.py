@@ -39,8 +39,8 @@ class Commands:
         self._claim = claim
         self.log = place.agent.attempt_log(claim.item.id, claim.attempt)
         self._prompt_file = place.agent.prompt_file(claim.item.id, claim.attempt)
-        self._ask = self.log.with_suffix(".ask")
-        self._wait = self.log.with_suffix(".wait")
+        self._ask = place.agent.outbox / f"{self.log.stem}.ask"
+        self._wait = place.agent.outbox / f"{self.log.stem}.wait"
         self._result_file = self.log.with_suffix(".result")
         self._events = place.agent.events_file(claim.item.id, claim.attempt)
 
@@ -71,6 +71,7 @@ class Commands:
             prompt=prompt,
             prompt_file=self._prompt_file,
             result_file=self._result_file,
+            outbox=place.agent.outbox,
             answered=answered,
             session=_new_session() if resumed is None else resumed.session,
             resumes=resumed is not None,

@@ -43,6 +43,7 @@ class Placement:
     prompt: str
     prompt_file: Path
     result_file: Path
+    outbox: Path
     answered: bool = False  # a person said something about the item, which is in the prompt
     session: str = ""  # what the program's session is called, or is to be called
     resumes: bool = False  # whether that is there already
@@ -87,6 +88,7 @@ def invocation(placement: Placement, config: Config) -> Invocation:
         "prompt": placement.prompt,
         "prompt_file": str(placement.prompt_file),
         "result_file": str(placement.result_file),
+        "outbox": str(placement.outbox),
         "item": item.id,
         "worktree": str(placement.worktree),
         "branch": placement.branch,

@@ -146,9 +146,11 @@ class AgentDirectory:
         self.git_trace = root / "git.trace"
         self.logs = root / "logs"
         self.worker_log = root / "logs" / "worker.log"
+        self.outbox = root / "outbox"  # where its programs write what they ask, and how long they wait
 
     def create(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
+        self.outbox.mkdir(exist_ok=True)
 
     @property
     def number(self) -> int:

@@ -24,12 +24,13 @@ programs:
   actor: {actor(stop="0s")}
   reader: {{argv: [sh, -c, "cat > $PARALLEL_LOOP_WORKTREE/got"]}}
 """
-RULES = """Rules of this place:
+ASK = f"{briefing.own_command()} ask"
+RULES = f"""Rules of this place:
 - Work in the current directory. It is a git worktree of your own, on the branch parallel-loop/item/one/1. \
 Change nothing outside of it.
 - Commit what you have done. What you leave uncommitted is committed for you when you have ended.
 - Do not push, and do not switch, rename or delete branches.
-- If you need a person to go on, run `parallel-loop ask "QUESTION"` and end; the answer comes with the next prompt.
+- If you need a person to go on, run `{ASK} "QUESTION"` and end; the answer comes with the next prompt.
 - Nobody sees what you do meanwhile, and nobody can confirm anything: do not wait for that."""
 
 Make = Callable[[str], Workshop]

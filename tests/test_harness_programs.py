@@ -39,9 +39,8 @@ def item(**fields: object) -> Item:
 
 
 def place(work: Item) -> Placement:
-    return Placement(
-        work, 2, "the/branch", Path("/the/work tree"), "do {item}", Path("/the/prompt"), Path("/the/result")
-    )
+    files = (Path("/the/prompt"), Path("/the/result"), Path("/the/outbox"))
+    return Placement(work, 2, "the/branch", Path("/the/work tree"), "do {item}", *files)
 
 
 @pytest.mark.parametrize(

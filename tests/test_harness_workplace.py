@@ -61,6 +61,7 @@ def test_the_environment_is_as_documented(tmp_path: Path) -> None:
     env = dict(line.partition("=")[::2] for line in raw if line)
     place = shop.project.worktrees / "agent-1"
     prompt = shop.project.state.agent("agent-1").prompt_file("one", 1)
+    outbox = shop.project.state.agent("agent-1").outbox
     assert {name: value for name, value in env.items() if name.startswith("PARALLEL_LOOP_")} == {
         "PARALLEL_LOOP_STATE": str(shop.project.state.root),
         "PARALLEL_LOOP_ITEM": "one",
@@ -71,8 +72,8 @@ def test_the_environment_is_as_documented(tmp_path: Path) -> None:
         "PARALLEL_LOOP_BRANCH": BRANCH,
         "PARALLEL_LOOP_PROMPT_FILE": str(prompt),
         "PARALLEL_LOOP_PORT_BASE": env["PARALLEL_LOOP_PORT_BASE"],
-        "PARALLEL_LOOP_ASK_FILE": str(prompt.with_suffix(".ask")),
-        "PARALLEL_LOOP_WAIT_FILE": str(prompt.with_suffix(".wait")),
+        "PARALLEL_LOOP_ASK_FILE": str(outbox / f"{prompt.stem}.ask"),
+        "PARALLEL_LOOP_WAIT_FILE": str(outbox / f"{prompt.stem}.wait"),
     }
     assert not {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"} & env.keys()
     assert "core.bare" not in env.values()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from parallel_loop.harness.briefing import own_command
 from parallel_loop.queue.requests import cancel
 from support.cli import call
 from support.models.cases import edit
@@ -117,3 +118,21 @@ def test_a_killed_tool_is_gone(stage: Stage) -> None:
         eventually(stage.following, 60)
         cancel(stage.project.queue, "one")
         eventually(lambda: not stage.following() and not stage.left(), 30)
+
+
+_ELSEWHERE = "sandbox_workspace_write.exclude_slash_tmp=true, -c, sandbox_workspace_write.exclude_tmpdir_env_var=true"
+
+
+@pytest.mark.skipif("codex" not in NAMES, reason="codex is left out")
+def test_codex_asks_from_within_its_sandbox_by_a_login_shell(tmp_path: Path, server: ModelServer) -> None:
+    """A repository is seldom below /tmp, where it may write; and its shell has the PATH of /etc/profile."""
+    keys = f"model: gpt-5.5, args: [--disable, plugins, --disable, apps, -c, {_ELSEWHERE}]"
+    stage = make_stage(tmp_path, server, "codex", keys=keys)
+    ask = f"echo hi > kept && touch {tmp_path}/outside; {own_command()} ask 'which colour?'"
+    stage.add("one", {"tool": "bash", "args": {"command": ask}}, {"text": "I asked."})
+    with running(stage.project, "--agents", "1", "--drain") as run:
+        run.wait(100)
+    last = stage.records("one")[-1]
+    assert (last.kind, last.outcome, last.why) == ("waiting", "asked", "which colour?")
+    assert git(stage.project.root, "show", f"{last.commit}:kept") == "hi"
+    assert not (tmp_path / "outside").exists(), "the sandbox is one"

@@ -46,8 +46,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tried": ["2.1.329", "2.1.197"],
     },
     "codex": {
-        "argv": _argv("codex exec --json --sandbox workspace-write {options} -"),
-        "resume": _argv("codex exec --sandbox workspace-write resume {session} --json {options} -"),
+        # What it writes elsewhere than in its worktree its sandbox refuses, `parallel-loop ask` too.
+        "argv": _argv("codex exec --json --sandbox workspace-write --add-dir {outbox} {options} -"),
+        "resume": _argv(
+            "codex exec --sandbox workspace-write --add-dir {outbox} resume {session} --json {options} -",
+        ),
         "options": {"model": ["--model", "{model}"]},
         "prompt": "stdin",
         "dialect": "codex",

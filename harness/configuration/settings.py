@@ -21,7 +21,7 @@ MAX_AGENTS = 128
 DIALECTS = ("text", "claude", "codex", "gemini", "opencode", "trajectory", "cursor")
 PLACEHOLDERS = (
     *("prompt_file", "prompt", "item", "worktree", "branch", "attempt"),
-    *("session", "model", "turns", "budget", "result_file", "options"),
+    *("session", "model", "turns", "budget", "result_file", "outbox", "options"),
 )
 # Only a lower-case word between braces is one, so that `${HOME}`, `{}` and JSON pass through; `{{item}}` is `{item}`.
 PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}|\{([a-z_]+)\}")

@@ -116,8 +116,10 @@ class Stage:
         return list(_marked(f"PARALLEL_LOOP_STATE={self.project.state.root}"))
 
 
-def make_stage(folder: Path, server: ModelServer, name: str, more: str = "", **wish: Any) -> Stage:
-    """The stage for a client with `more` keys for its program, started as `wish` says.
+def make_stage(
+    folder: Path, server: ModelServer, name: str, more: str = "", *, keys: str | None = None, **wish: Any
+) -> Stage:
+    """The stage for a client with `keys` and `more` for its program, started as `wish` says.
 
     What its preset sets is not set for it here: that is to be found out.
     """
@@ -125,7 +127,8 @@ def make_stage(folder: Path, server: ModelServer, name: str, more: str = "", **w
     program = client.program()
     assert program, f"{name} is not installed: make test-real"
     (folder / "home" / "tmp").mkdir(parents=True)
-    text = f"program: {name}\nprograms: {{{name}: {{{DRIVEN[name].keys}{more}}}}}\nchecks: ['test ! -e broken']\n"
+    keys = DRIVEN[name].keys if keys is None else keys
+    text = f"program: {name}\nprograms: {{{name}: {{{keys}{more}}}}}\nchecks: ['test ! -e broken']\n"
     text += "retry: {first: 0s}\nafter_limit: {slack: 0s, jitter: 0s}\n"
     root = make_repository(folder / "repo", {"README": "start\n", "parallel-loop.yaml": text})
     started = client.invoke(Place(folder / "home", root, server.url), Wish("", **wish))
