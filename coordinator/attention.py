@@ -117,7 +117,7 @@ def _question(entry: Entry) -> Attention:
         also = "then `approve` or `reject` it"
         return Attention(item=item_id, why=f"{why}; {also}" if why else also, next=f"parallel-loop diff {item_id}")
     if is_done_without(entry):
-        why = f"{why}; or `diff` shows, and `approve` lands, what it did without that"
+        why = f"{why.rstrip('.')}; or `diff` shows, and `approve` lands, what it did without that"
     return Attention(item=item_id, why=why, next=f"parallel-loop answer {item_id} TEXT")
 
 
