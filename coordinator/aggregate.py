@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..harness import guard
 from ..harness.accounts.account_file import AccountFile, policy_of
 from ..harness.accounts.standing import opens_at
+from ..harness.budgets import RunBudget
 from ..harness.overlaps.forecast import Forecast
 from ..harness.project import Project
 from ..harness.rereading import Watched
@@ -52,7 +53,7 @@ def current_snapshot(project: Project) -> Snapshot:
         return last
     survey = Survey(project.queue)
     survey.refresh()
-    coordinator = _coordinator(holder, read_wanted(project.state))
+    coordinator = _coordinator(project, holder, read_wanted(project.state))
     beats = survivors(project.state)
     agents = _agents_by_their_word(beats, holder, last)
     paused_programs = pauses(project, PausedWork(project, survey))
@@ -105,7 +106,7 @@ def _last_published(project: Project, holder: Holder) -> Snapshot | None:
     return found if found is not None and found.coordinator.pid == holder.pid else None
 
 
-def _coordinator(holder: Holder | None, wanted: Wanted | None) -> CoordinatorStatus:
+def _coordinator(project: Project, holder: Holder | None, wanted: Wanted | None) -> CoordinatorStatus:
     """Describe a coordinator that has not published (lately), or the single-agent loop, which does not."""
     if holder is None:
         return CoordinatorStatus(state="stopped")
@@ -115,6 +116,8 @@ def _coordinator(holder: Holder | None, wanted: Wanted | None) -> CoordinatorSta
         started_at=holder.started_at,
         uptime_seconds=max(0.0, seconds_between(holder.started_at, utc_now())),
         wanted_agents=wanted.agents if wanted else None,
+        run_usd=RunBudget(project).told_usd,
+        run_budget_usd=project.config.budget.run_usd,
     )
 
 

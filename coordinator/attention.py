@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..harness.accounts.standing import Account
 from ..harness.configuration.wording import in_utf8
-from ..harness.pausing.pause_file import what, why
+from ..harness.pausing.pause_file import is_for_money, what, why
 from ..harness.pausing.pauses import Trouble
 from ..harness.shortage import Lack
 from ..queue.folders import Damage
 from ..queue.records import Entry, State
-from ..queue.requests import OVER_BUDGET, is_done_without, is_review, is_unlanded, reason
+from ..queue.requests import is_done_without, is_review, is_unlanded, reason
 from ..queue.survey import Survey
 from ..worktrees.quarantine import Call
 from .drawing.moments import clock
@@ -84,8 +84,8 @@ def _obstacles(agents: Iterable[AgentStatus], target: TargetReport | None) -> It
 
 def paused(pause: Trouble, now: str) -> Attention:
     """Say which program is paused, why, and what to do."""
-    if pause.last.outcome == OVER_BUDGET:
-        said = f"{what(pause)} takes no more items: {why(pause)}. Allow more, or begin another run"
+    if is_for_money(pause):
+        said = f"{why(pause)}: {what(pause)} waits. Allow more with a higher `budget: run:`, or begin another run"
         return Attention(item=None, why=said, next="parallel-loop restart")
     trial = f"the next trial is at {clock(pause.until)[:5]}"
     if pause.is_due(now):

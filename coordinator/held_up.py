@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ..harness.accounts.account_file import AccountFile, account_of, fallback_of, policy_of
 from ..harness.accounts.standing import opens_at
-from ..harness.pausing.pause_file import PauseFile, key_of, what
+from ..harness.pausing.pause_file import PauseFile, is_for_money, key_of, what, why
 from ..harness.programs import program_of
 from ..harness.project import Project
 from ..queue.records import Item
@@ -20,7 +20,7 @@ def held_up(project: Project) -> Callable[[Item], list[str]]:
     """
     config = project.config
     paused = {
-        key: f"{what(pause)}, which is paused"
+        key: f"another run, as {why(pause)}" if is_for_money(pause) else f"{what(pause)}, which is paused"
         for key, pause in PauseFile(project).in_force().items()
         if not pause.trial
     }

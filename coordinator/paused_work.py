@@ -13,7 +13,7 @@ from ..harness.accounts import events
 from ..harness.accounts.account_file import AccountFile, account_of, fallback_of, policy_of
 from ..harness.accounts.standing import Account, needs_person
 from ..harness.pausing import pauses
-from ..harness.pausing.pause_file import PauseFile, key_of, what
+from ..harness.pausing.pause_file import PauseFile, is_for_money, key_of, what, why
 from ..harness.pausing.pauses import Trouble
 from ..harness.programs import program_of
 from ..harness.project import Project
@@ -53,14 +53,18 @@ class PausedWork:
         return bool(self._file.in_force() or self._accounts.look().accounts)
 
     def needed(self) -> list[Trouble]:
-        """Return the pauses in force of what some item is yet to be done with; of another nobody has to hear."""
+        """Return the pauses in force of what some item is yet to be done with; of another nobody has to hear.
+
+        That the run has cost what it may is one of them, of however many programs.
+        """
         found = self._file.in_force()
         unneeded = set(found)
         for item_id in self._unfinished() if found else ():
             unneeded.difference_update(way.key for way in self._ways_of(item_id))
             if not unneeded:
                 break
-        return [pause for key, pause in found.items() if key not in unneeded]
+        needed = [pause for key, pause in found.items() if key not in unneeded]
+        return [*list(filter(is_for_money, needed))[:1], *(one for one in needed if not is_for_money(one))]
 
     def shut(self) -> list[Account]:
         """Return the accounts that need a person, of those with which something is yet to be done."""
@@ -89,7 +93,7 @@ class PausedWork:
         self._survey.refresh()
         if not self._is_stuck():
             return None
-        names = {what(pause) for pause in self._paused().values()} | {f"the account {name}" for name in self._shut()}
+        names = {_named(pause) for pause in self._paused().values()} | {f"the account {name}" for name in self._shut()}
         return f"all that is left waits for what is paused: {', '.join(sorted(names))}; see `parallel-loop status`"
 
     def _paused(self) -> dict[str, Trouble]:
@@ -130,3 +134,7 @@ class PausedWork:
         other = fallback_of(item, config)
         if other is not None:
             yield Way(other, account_of(other, config))
+
+
+def _named(pause: Trouble) -> str:
+    return f"{what(pause)}, as {why(pause)}" if is_for_money(pause) else what(pause)

@@ -26,6 +26,8 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     wanted_agents: int | None = None
     agents_by: str | None = None  # what counts more than `agents:` in the configuration, where that is another number
     configured_agents: int | None = None  # that number
+    run_usd: float | None = None  # what the run has cost so far; None while no program has said what it costs
+    run_budget_usd: float | None = None  # what it may, where that is configured
     containment: str | None = None  # what holds the processes of an attempt together
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..harness.budgets import RunBudget
 from ..harness.keeping.tree import look_at
 from ..harness.project import Project
 from ..harness.shortage import Lack, lack_of
@@ -117,6 +118,8 @@ class StatusWriter:
             wanted_agents=wanted_agents,
             agents_by=self.agents_by if wanted_agents != configured else None,
             configured_agents=configured if wanted_agents != configured else None,
+            run_usd=RunBudget(self._project).told_usd,
+            run_budget_usd=self._project.config.budget.run_usd,
             containment=self._containment,
         )
 

@@ -152,6 +152,11 @@ class RunBudget:
         return self._file.look().sum
 
     @property
+    def told_usd(self) -> float | None:
+        """What the run has cost, None while no program has told anything; in figures that people can read."""
+        return round(self.spent_usd, 6) or None
+
+    @property
     def is_spent(self) -> bool:
         most = self._project.config.budget.run_usd
         return most is not None and self.spent_usd >= most - _LEAST_USD

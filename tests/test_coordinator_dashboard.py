@@ -168,3 +168,14 @@ def test_conflicts_to_come_are_told_where_there_is_room_and_call_nobody() -> Non
         lines = draw(msgspec.structs.replace(hostile(), conflicts=conflicts), columns, rows).rstrip("\n").split("\n")
         assert len(lines) <= rows
         assert max(map(width, lines)) <= columns
+
+
+def test_the_first_line_says_what_the_run_has_cost_once_it_is_known() -> None:
+    def first(cost: float | None, most: float | None) -> str:
+        coordinator = msgspec.structs.replace(busy().coordinator, run_usd=cost, run_budget_usd=most)
+        return draw(msgspec.structs.replace(busy(), coordinator=coordinator), 120).split("\n")[0]
+
+    assert "$" not in first(None, 50.0)
+    assert "  $1.23  " in first(1.2345, None)
+    assert "  $1.23 of $50  " in first(1.2345, 50.0)
+    assert "  $1.23 of $2.50  " in first(1.2345, 2.5)

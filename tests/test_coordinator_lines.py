@@ -49,6 +49,9 @@ def test_an_event_of_an_item_is_one_line(event: dict[str, object], shown: str) -
 def test_an_event_of_no_item_names_who_or_nobody() -> None:
     assert line("died", agent="agent-2", why="killed by SIGKILL") == "12:03:04  agent-2  worker died: killed by SIGKILL"
     assert line("paused") == "12:03:04  -        paused: no more items are taken"
+    assert line("run-over-budget", why="this run has cost $2.00") == (
+        "12:03:04  -        what costs money waits for another run: this run has cost $2.00"
+    )
     assert line("target-blocked", target="main", why="it is being rebased") == (
         "12:03:04  -        main cannot follow: it is being rebased"
     )

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from parallel_loop.coordinator.aggregate import current_snapshot
+from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.coordinator.paused_work import PausedWork
 from parallel_loop.harness.budgets import RunBudget, cap_of, tells_dollars, used_usd
 from parallel_loop.harness.dialects.events import Used
@@ -159,12 +160,19 @@ def test_a_run_that_has_cost_what_it_may_begins_no_more(
     needed = [one.key for one in PausedWork(shop.project, survey).needed()]
     assert needed == ["lands"]
     (said,) = [one.why for one in current_snapshot(shop.project).attention if "budget.run" in one.why]
-    assert said == (
-        "the program lands takes no more items: this run has cost $0.60, and a run may cost $0.50 (budget.run). "
-        "Allow more, or begin another run"
-    )
+    spent = "this run has cost $0.60, and a run may cost $0.50 (budget.run)"
+    assert said == (f"{spent}: what costs money waits. Allow more with a higher `budget: run:`, or begin another run")
     cli = CommandLine(capsys, monkeypatch, shop.root)
     assert "budget.run" in cli("status").out
+    assert f"waits for another run, as {spent}" in cli("list", "--state", "ready").out
+    assert "parallel-loop restart" in [one.next for one in current_snapshot(shop.project).attention]
+    found = [one for one in json.loads(cli("doctor", "--json").out)["findings"] if "budget.run" in one["detail"]]
+    assert [(one["name"], one["detail"]) for one in found] == [("budget", f"{spent}: what costs money waits")]
+    assert found[0]["remedy"].startswith("`parallel-loop restart`, or a higher `budget: run:` in ")
+    refused = cli("resume", "lands")
+    assert refused.code == 1
+    assert spent in refused.err
+    assert "`parallel-loop restart`" in refused.err
 
     (shop.project.state.status).write_text('{"coordinator": {"state": "running"}}')
     PauseFile(shop.project).change(RunBegun())
@@ -172,6 +180,16 @@ def test_a_run_that_has_cost_what_it_may_begins_no_more(
     (shop.project.state.status).write_text('{"coordinator": {"state": "stopped"}}')
     PauseFile(shop.project).change(RunBegun())
     assert attempt(shop, "three").kind == "landing"
+
+
+def test_the_status_tells_what_the_run_has_cost_once_it_has_cost_something(make: Make) -> None:
+    shop = make("budget: {run: 50}\n")
+    with contextlib.closing(CoordinatorLock(shop.project.state.coordinator_lock, *own_identity())):
+        coordinator = current_snapshot(shop.project).coordinator
+        assert (coordinator.run_usd, coordinator.run_budget_usd) == (None, 50)
+        RunBudget(shop.project).add("lands", Usage(usd=0.1))
+        RunBudget(shop.project).add("lands", Usage(usd=0.2))
+        assert current_snapshot(shop.project).coordinator.run_usd == 0.3
 
 
 def test_what_a_killed_worker_has_cost_counts_once(make: Make) -> None:
@@ -217,6 +235,8 @@ def test_a_drain_ends_when_the_run_has_cost_what_it_may(
         shop.add(name, prompt=costs(0.6), program="lands")
     answer = CommandLine(capsys, monkeypatch, shop.root)("run", "--drain")
     assert answer.code == 1
+    spent = "this run has cost $0.60, and a run may cost $0.50 (budget.run)"
+    assert f"what is paused: what costs money, as {spent}; see `parallel-loop status`" in answer.out + answer.err
     assert sorted(filter(None, (shop.kind(name)() for name in ("one", "two")))) == ["done"]
     assert "run-over-budget" in shop.project.state.events.read_text()
 

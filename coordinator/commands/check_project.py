@@ -8,7 +8,7 @@ from ...harness.accounts.account_file import AccountFile
 from ...harness.budgets import tells_dollars
 from ...harness.configuration.settings import SHELL, Budget, Config, ConfigError
 from ...harness.floors import levels
-from ...harness.pausing.pause_file import PauseFile, what, why
+from ...harness.pausing.pause_file import PauseFile, is_for_money, what, why
 from ...harness.project import Project
 from ...harness.versions import Found, find_programs, path_of
 from ...worktrees.operations import operation_in_progress
@@ -88,7 +88,13 @@ def check_room(project: Project) -> Iterator[Finding]:
 
 def check_pauses(project: Project) -> Iterator[Finding]:
     """Name what is paused because its attempts fail alike within seconds, and which accounts are refused."""
-    for pause in PauseFile(project).in_force().values():
+    pauses = PauseFile(project).in_force().values()
+    for pause in [one for one in pauses if is_for_money(one)][:1]:  # the same holds for every program that costs
+        remedy = f"`parallel-loop restart`, or a higher `budget: run:` in {project.config.source}"
+        yield warn("budget", f"{why(pause)}: {what(pause)} waits", remedy)
+    for pause in pauses:
+        if is_for_money(pause):
+            continue
         detail = f"{what(pause)} is paused: {why(pause)}"
         yield warn("program", detail, f"mend it, then `parallel-loop resume {pause.last.program}`")
     for account in AccountFile(project).look().accounts:

@@ -9,6 +9,7 @@ import click
 
 from ...harness.accounts.account_file import AccountFile, account_of
 from ...harness.accounts.events import Resumed as AccountResumed
+from ...harness.budgets import RunBudget
 from ...harness.configuration.settings import MAX_AGENTS
 from ...harness.configuration.wording import shown
 from ...harness.identity import Identity, is_alive
@@ -110,6 +111,9 @@ def _resume(project: Project, name: str) -> None:
     paused = {one.last.program for one in pauses.look() if one.until is not None}
     parked = {one.name for one in accounts.look().accounts if one.standing != "open" or one.cap is not None}
     found = parked & {name, account_of(name, project.config)}
+    if name not in paused and not found and name in RunBudget(project).barred():
+        remedy = "`parallel-loop restart` begins another run, a higher `budget: run:` lets this one go on"
+        raise NotThere(f"{RunBudget(project).why}; {remedy}")
     if name not in paused and not found:
         known = [
             f"{word}: {', '.join(sorted(those))}" for word, those in (("paused", paused), ("parked", parked)) if those

@@ -134,6 +134,7 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "paused": _said("paused: no more items are taken"),
     "resumed": _said("resumed"),
     "program-paused": _paused,
+    "run-over-budget": _said("what costs money waits for another run"),
     "program-resumed": _with("no longer paused:", "program"),
     "account-limited": _account("is at its limit"),
     "account-backing-off": _account("meets a busy service and waits"),

@@ -37,6 +37,7 @@ def header(snapshot: Snapshot, now: str, frame: Frame) -> Line:
         (5, Span("" if target.landed is None else frame.clean(target.landed[:7]), "dim")),
         (2, Span("" if uptime is None else f"up {short(uptime)}")),
         (1, Span(_agent_count(snapshot))),
+        (2, Span(_cost(snapshot))),
         (4, Span(_agents_by(snapshot), "dim")),
         (7, Span("" if coordinator.cpu_percent is None else f"cpu {coordinator.cpu_percent:.1f}%", "dim")),
         (8, Span("" if coordinator.rss_bytes is None else f"mem {short_size(coordinator.rss_bytes)}", "dim")),
@@ -75,6 +76,13 @@ def _agent_count(snapshot: Snapshot) -> str:
     if wanted is not None and wanted != alive:
         return f"{alive} of {wanted} agents"
     return f"{alive} agent{'' if alive == 1 else 's'}" if alive or wanted is not None else ""
+
+
+def _cost(snapshot: Snapshot) -> str:
+    cost, most = snapshot.coordinator.run_usd, snapshot.coordinator.run_budget_usd
+    if cost is None:
+        return ""
+    return f"${cost:.2f}" + (f" of ${most:.2f}".removesuffix(".00") if most is not None else "")
 
 
 def _agents_by(snapshot: Snapshot) -> str:

@@ -85,16 +85,23 @@ class PauseFile:
             self._project.queue.bell.ring()  # those who wait know how long from what they read last
 
 
+def is_for_money(trouble: Trouble) -> bool:
+    """Tell whether nothing is wrong with the program, but the run has cost what it may."""
+    return trouble.last.outcome == OVER_BUDGET
+
+
 def what(trouble: Trouble) -> str:
     """Name what is paused."""
     failure = trouble.last
+    if is_for_money(trouble):
+        return "what costs money"
     return f"the command `{failure.command}`" if failure.program == SHELL else f"the program {failure.program}"
 
 
 def why(trouble: Trouble) -> str:
     """Say why it is paused, with the last line of its output."""
     failure = trouble.last
-    if failure.outcome == OVER_BUDGET:
+    if is_for_money(trouble):
         return failure.said
     code = "" if failure.exit_code in {None, 0} else f", exit code {failure.exit_code}"
     return f"{trouble.attempts} attempts failed alike within seconds ({failure.outcome}{code}): {failure.said}"
