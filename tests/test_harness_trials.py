@@ -345,3 +345,23 @@ def test_what_fails_alike_whatever_it_is(
     state: State = PauseFile(shop.project).look()
     assert [one.last.said.split()[0] for one in state] == ([{"true": "no"}.get(setup, "broken")] if is_paused else [])
     assert any(True for one in state if one.until) == is_paused
+
+
+def test_what_a_program_told_counts_and_not_the_form_in_which_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become_subreaper()
+    spare_others(monkeypatch)
+    line = '{"type": "result", "is_error": true, "subtype": "error_during_execution", "errors": ["no $M here"]}'
+    script = tmp_path / "agent"
+    script.write_text(f"#!/bin/sh\nM=model\ncat <<END\n{line}\nEND\nexit 1\n")
+    script.chmod(0o755)
+    config = f"program: agent\nprograms: {{agent: {{argv: [{script}], dialect: claude}}}}\n"
+    shop = make_workshop(tmp_path / "r", config)
+    for name in "abcd":
+        shop.add(name, prompt="do it", max_attempts=1)
+    with contextlib.closing(shop.worker()) as worker:
+        assert [worker.work_once() for _ in range(4)] == [True, True, True, False]
+    (trouble,) = PauseFile(shop.project).look()
+    assert trouble.last.said == shop.last("c").why
+    assert trouble.last.said == "it failed: no model here"

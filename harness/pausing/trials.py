@@ -154,7 +154,7 @@ class Trials:
         config, run = self._project.config, evidence.run
         key = self._key(item)
         program = SHELL if key.startswith(f"{SHELL} ") else key
-        said = evidence.output or record.why or ""
+        said = record.why or "" if _has_told(evidence) else evidence.output or record.why or ""
         return Failure(
             key=key,
             config=configuration_of(program, config),
@@ -177,6 +177,12 @@ class Trials:
         with contextlib.suppress(OSError):
             return self._file.change(event)[0]
         return None
+
+
+def _has_told(evidence: Evidence) -> bool:
+    """Whether the program told of its work, and nothing else was wrong: its output is for machines then."""
+    other = evidence.failed_check or evidence.error
+    return evidence.story is not None and evidence.story.events > 0 and other is None
 
 
 def _shortened(text: str) -> str:
