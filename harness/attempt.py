@@ -112,6 +112,8 @@ class Attempt:
         branch = self._evidence.branch
         work, output, story = self._commands.run_program(worktree, branch, self._resumed, self._note_lasting)
         self._note(run=work, output=output, story=story)
+        if work.ended not in {"not-started", "fenced"} and work.seconds > 0:
+            self._note(session=self._commands.session)
         if work.ended == "interrupted":
             self._note(interruption=self._commands.interruption())
         if story is not None:

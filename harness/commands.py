@@ -13,6 +13,7 @@ from ..queue.taking import Claim, Taker
 from ..worktrees.worktree import Worktree
 from .briefing import Place, prompt_for
 from .budgets import cap_of
+from .configuration.config import Config
 from .configuration.settings import SHELL
 from .dialects.story import Story
 from .heart import Seen
@@ -43,6 +44,7 @@ class Commands:
         self._wait = place.agent.outbox / f"{self.log.stem}.wait"
         self._result_file = self.log.with_suffix(".result")
         self._events = place.agent.events_file(claim.item.id, claim.attempt)
+        self.session: str | None = None  # what we called the program's session, where it will not tell it itself
 
     def run_program(
         self, worktree: Worktree, branch: str, resumed: Resumption | None, note_lasting: Callable[[], None]
@@ -91,6 +93,8 @@ class Commands:
                 note_lasting()
             return self.pulse(watch)
 
+        if _names_what_nobody_tells(start, config):
+            self.session = placement.session
         ended, output = self._run(
             replace(self._job(worktree, branch, start, seconds), listener=listener, cap=cap), pulse
         )
@@ -188,6 +192,13 @@ class Commands:
     def log_name(self) -> str:
         """Return how records name the log: relative to the repository, as a person there can open it."""
         return str(self.log.relative_to(self._place.project.root))
+
+
+def _names_what_nobody_tells(start: Invocation, config: Config) -> bool:
+    """Whether we name the program's session, and nothing that it prints can be read as that name."""
+    if start.program == SHELL or start.dialect not in {None, "text", "trajectory"}:
+        return False
+    return config.adapter(start.program).session == "chosen"
 
 
 def _new_session() -> str:

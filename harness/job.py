@@ -106,7 +106,10 @@ def reason(ended: Ended, excess: Excess | None, job: Job) -> str | None:
     if told is not None:
         return told
     if ended == "stalled":
-        return f"for {for_seconds} it printed nothing, used no processor time and changed no file (health.no_progress)"
+        is_sooner = job.quiet_seconds < job.no_progress_seconds
+        how_long = format_duration(job.quiet_seconds) if is_sooner else for_seconds
+        key = "silent" if is_sooner else "health.no_progress"
+        return f"for {how_long} it printed nothing, used no processor time and changed no file ({key})"
     if ended == "looping":
         return f"for {for_seconds} it printed the same lines over and over and changed no file (health.no_progress)"
     if ended != "over-limit" or excess is None:

@@ -69,6 +69,7 @@ class Evidence:
     output: str = ""
     program: str | None = None
     story: Story | None = None  # what the program told of its work, if that is understood
+    session: str | None = None  # what we called the program's session, where it does not tell that itself
     finding: Finding | None = None  # what follows from that
     interruption: str = ""  # what a person said who interrupted the program
     resumed: bool = False  # it was to go on with a session
@@ -218,6 +219,6 @@ def _record(
         counted=counted,
         text=text,
         program=evidence.program,
-        session=evidence.story.session if evidence.story else None,
+        session=(evidence.story.session if evidence.story else None) or evidence.session,
         usage=evidence.usage,
     )

@@ -246,3 +246,43 @@ def test_another_place_begins_anew_when_the_session_is_bound_to_its_directory(sh
     limited = play(shop, "one", WRITE, {"fail": "usage", "reset_in": 0})
     shop.project.state.agent("agent-1").heartbeat.unlink()  # as of a worker that has ended: nobody waits for it
     assert shop.work_when_due("one", "agent-2").session != limited.session
+
+
+@pytest.mark.parametrize("dialect", ["", "dialect: text, "])
+@pytest.mark.parametrize("way", ["silent", "interrupted"])
+def test_a_session_that_we_named_is_gone_on_with_though_nobody_tells_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, dialect: str
+) -> None:
+    spare_others(monkeypatch)
+    begin = tmp_path / "begin"
+    begin.write_text("#!/bin/sh\necho $1 >> ../begun; echo 1 > notes; exec sleep 60\n")
+    go_on = tmp_path / "go-on"
+    go_on.write_text("#!/bin/sh\n(echo $1; cat) > ../heard\n")
+    for path in (begin, go_on):
+        path.chmod(0o755)
+    program = f'argv: [{begin}, "{{session}}"], resume: [{go_on}, "{{session}}"], session: chosen, stop: 0s'
+    silent = "1s" if way == "silent" else "60s"
+    config = f"program: mine\nretry: {{first: 0s}}\nprograms: {{mine: {{{dialect}{program}, silent: {silent}}}}}\n"
+    shop = make_workshop(tmp_path / "repo", config)
+    shop.add("one", prompt="Do it.")
+    worker = shop.start()
+    if way == "interrupted":
+        eventually((shop.project.worktrees / "agent-1" / "notes").exists)
+        assert call(shop.root, "interrupt", "one", "Use", "SQLite.").code == 0
+    eventually(lambda: shop.kind("one")() == "landing")
+    end_worker(worker)
+    first, done = (one for one in shop.entry("one").records if one.kind != "claimed")
+    (session,) = (shop.project.worktrees / "begun").read_text().split()
+    assert (first.session, done.session) == (session, session)
+    heard, _, words = (shop.project.worktrees / "heard").read_text().partition("\n")
+    assert heard == session
+    assert ("Use SQLite." if way == "interrupted" else "for 1.0 s it ") in words
+    if way == "silent":
+        assert (first.outcome, "(silent)" in (first.why or "")) == ("stalled", True)
+
+
+def test_what_never_began_has_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spare_others(monkeypatch)
+    config = 'program: mine\nprograms: {mine: {argv: [./gone, "{session}"], session: chosen}}\n'
+    record = make_workshop(tmp_path / "repo", config).work("one", prompt="Do it.")
+    assert (record.outcome, record.session) == ("not-started", None)
