@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..harness import guard
 from ..harness.accounts.account_file import AccountFile, policy_of
-from ..harness.accounts.standing import opens_at
+from ..harness.accounts.standing import held_by, opens_at, told_end
 from ..harness.budgets import RunBudget
 from ..harness.overlaps.forecast import Forecast
 from ..harness.project import Project
@@ -68,7 +68,7 @@ def current_snapshot(project: Project) -> Snapshot:
 def pauses(project: Project, work: PausedWork) -> Iterator[Attention]:
     """Say which programs are paused, and which accounts need a person, while something is yet to be done with them."""
     for account in work.shut():
-        yield shut(account)
+        yield shut(account, project.queue.now())
     for pause in work.needed():
         yield paused(pause, project.queue.now())
 
@@ -224,6 +224,9 @@ def _accounts(project: Project) -> Iterator[AccountStatus]:
             name=account.name,
             state=account.standing,
             until=opens_at(account, policy),
+            since=account.at,
+            resets_at=told_end(account),
+            held_by=held_by(account, policy),
             why=account.why or None,
             cap=account.cap,
             in_use=in_use.get(account.name, 0),

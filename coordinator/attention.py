@@ -96,13 +96,18 @@ def paused(pause: Trouble, now: str) -> Attention:
     return Attention(item=None, why=said, next=f"parallel-loop resume {pause.last.program}")
 
 
-def shut(account: Account) -> Attention:
+def shut(account: Account, now: str) -> Attention:
     """Say which account needs a person, and for what."""
     if account.standing == "refused":
         said = f"the account {account.name} is refused, so {account.program} starts nothing: {account.why}. Log in"
     else:
-        over = f"over at {clock(account.until)[:5]}" if account.until else "over some time"
-        said = f"the account {account.name} is at its limit ({over}; `after_limit: auto` is false): {account.why}. Wait"
+        is_over = account.until is not None and account.until <= now
+        over = f"over {'since' if is_over else 'at'} {clock(account.until)[:5]}" if account.until else "over some time"
+        was = "was" if is_over else "is"
+        said = f"the account {account.name} {was} at its limit ({over}; `after_limit: auto` is false): {account.why}"
+        if is_over:
+            return Attention(item=None, why=f"{said}. Let it go on", next=f"parallel-loop resume {account.name}")
+        said = f"{said}. Wait"
     return Attention(item=None, why=f"{said}, then let it go on", next=f"parallel-loop resume {account.name}")
 
 

@@ -107,12 +107,17 @@ class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
 class AccountStatus(msgspec.Struct, frozen=True, kw_only=True):
     """An account that is not simply open. `until`: when the next attempt may begin, None when that takes a person.
 
+    `since`: when it last met a limit, a busy service or a refusal. `resets_at`: when its limit is over, None when that
+    was not told; `held_by`: the key of the configuration that has it wait for longer than that.
     `cap`: how many attempts at once, where a busy service says so; `in_use`: how many there are.
     """
 
     name: str
     state: Literal["open", "limited", "backing-off", "refused"]
     until: str | None = None
+    since: str | None = None
+    resets_at: str | None = None
+    held_by: str | None = None
     why: str | None = None
     cap: int | None = None
     in_use: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,7 @@ from parallel_loop.queue.survey import Survey
 from support.accounts import Stand
 from support.cli import CommandLine
 from support.pausing import add_all
-from support.runs import add, make_project
+from support.runs import add, happened, make_project
 from support.snapshots import NOW, busy
 
 CONFIG = """
@@ -60,7 +61,11 @@ def test_the_snapshot_has_each_account_that_is_not_simply_open_and_calls_nobody(
     add_all(project, "a")
     reset = limit(project)
     snapshot = current_snapshot(project)
-    assert snapshot.accounts == (AccountStatus(name="paid", state="limited", until=reset, why="used up"),)
+    (shown,) = snapshot.accounts
+    assert shown.since is not None
+    assert shown == AccountStatus(
+        name="paid", state="limited", until=reset, since=shown.since, resets_at=reset, why="used up"
+    )
     assert decode(encode(snapshot)) == snapshot
     assert snapshot.attention == ()
 
@@ -98,7 +103,33 @@ def test_a_limit_without_auto_is_called_out(tmp_path: Path) -> None:
     (need,) = current_snapshot(project).attention
     assert need.why.startswith("the account paid is at its limit (over at ")
     assert "`after_limit: auto` is false" in need.why
+    assert need.why.endswith("used up. Wait, then let it go on")
     assert stuck(project) is not None
+    (shown,) = current_snapshot(project).accounts
+    assert (shown.until, shown.held_by) == (None, "after_limit.auto")
+    project.queue.now = lambda: later(utc_now(), 601)
+    (need,) = current_snapshot(project).attention
+    assert need.why.startswith("the account paid was at its limit (over since ")
+    assert need.why.endswith("used up. Let it go on")
+
+
+def test_who_waits_for_an_hour_of_the_day_says_when_its_limit_is_over_and_when_it_goes_on(tmp_path: Path) -> None:
+    reset = later(utc_now(), 600)
+    begin = datetime.fromisoformat(later(reset, 7200)).astimezone()
+    window = f"{begin:%H:%M}-{begin + timedelta(hours=1):%H:%M}"
+    project = make_project(tmp_path / "m", CONFIG.replace("slack", f"window: '{window}', slack"))
+    AccountFile(project).change(Limited("paid", utc_now(), "used up", reset))
+    (shown,) = current_snapshot(project).accounts
+    assert shown.until is not None
+    assert (shown.resets_at, shown.held_by) == (reset, "after_limit.window")
+    assert clock(shown.until) == f"{begin:%H:%M}:00"
+    both = f"is over at {clock(reset)}, it goes on at {clock(shown.until)} (`after_limit.window`)"
+    assert f"paid: its limit {both}" in draw(msgspec.structs.replace(busy(), accounts=(shown,)), 120)
+    (event,) = happened(project, "account-limited")
+    assert f"is at its limit, which {both.replace(', it', '; it')}: used up" in (describe_event(event) or "")
+    AccountFile(project).change(Limited("paid", utc_now(), "used up", None))
+    (shown,) = current_snapshot(project).accounts
+    assert shown.resets_at is None, "nobody told"
 
 
 def test_a_drain_is_stuck_only_if_nothing_goes_on_by_itself(project: Project) -> None:

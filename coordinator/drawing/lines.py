@@ -88,7 +88,11 @@ def _paused(event: Event) -> str:
 def _account(words: str) -> Callable[[Event], str]:
     def say(event: Event) -> str:
         until, why = event.get("until"), event.get("why")
+        resets_at, key = event.get("resets_at"), event.get("held_by")
         end = f" until {clock(until)}" if isinstance(until, str) else ""
+        if key and isinstance(resets_at, str):
+            goes_on = f"at {clock(until)}" if isinstance(until, str) else "with `parallel-loop resume`"
+            end = f", which is over at {clock(resets_at)}; it goes on {goes_on} (`{key}`)"
         return f"the account {event.get('account')} {words}{end}" + (f": {why}" if why else "")
 
     return say

@@ -47,7 +47,11 @@ _STATES = {
 def account(entry: AccountStatus, now: str, frame: Frame) -> Line:
     """Return one line: how an account stands, and when that changes."""
     words = f"{frame.clean(entry.name)}: {_STATES[entry.state]}"
-    if entry.until is None:
+    key = f" (`{entry.held_by}`)" if entry.held_by else ""
+    if entry.held_by and entry.resets_at:
+        words = f"{frame.clean(entry.name)}: its limit is over at {clock(entry.resets_at)}, it goes on "
+        words += f"at {clock(entry.until)}{key}" if entry.until else f"with `parallel-loop resume`{key}"
+    elif entry.until is None:
         words += ", until `parallel-loop resume`"
     elif entry.until > now:
         wait = seconds_since(now, entry.until)

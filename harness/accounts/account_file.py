@@ -128,8 +128,14 @@ class AccountFile:
             if account.standing != was or (old is not None and account.at != old.at):
                 until = standing.opens_at(account, policy) if account.standing != "open" else None
                 why = account.why if account.standing != "open" else None
+                held_by = standing.held_by(account, policy)
                 self._project.state.record_event(
-                    f"account-{account.standing}", account=account.name, until=until, why=why
+                    f"account-{account.standing}",
+                    account=account.name,
+                    until=until,
+                    resets_at=standing.told_end(account) if held_by else None,
+                    held_by=held_by,
+                    why=why,
                 )
             sooner = sooner or (old is not None and (old.standing, old.asked) != (account.standing, account.asked))
         if sooner:

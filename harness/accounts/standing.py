@@ -102,9 +102,26 @@ def _opens_by_itself_at(account: Account, policy: Policy) -> str | None:
         return account.until
     if account.standing == "refused" or not policy.auto:
         return None
-    return policy.within(
-        later(account.until or account.at, policy.slack_seconds + account.chance * policy.jitter_seconds)
-    )
+    return policy.within(_after_limit(account, policy))
+
+
+def _after_limit(account: Account, policy: Policy) -> str:
+    return later(account.until or account.at, policy.slack_seconds + account.chance * policy.jitter_seconds)
+
+
+def told_end(account: Account) -> str | None:
+    """Return when its limit is over, as that was told; None where nobody did."""
+    return account.until if account.standing == "limited" and not account.guessed else None
+
+
+def held_by(account: Account, policy: Policy) -> str | None:
+    """Return the key of the configuration that keeps it from going on when its limit is over, if one does."""
+    if account.standing != "limited" or account.asked:
+        return None
+    if not policy.auto:
+        return "after_limit.auto"
+    moment = _after_limit(account, policy)
+    return "after_limit.window" if policy.within(moment) != moment else None
 
 
 def may_begin(account: Account | None, policy: Policy, now: str, in_use: int) -> bool:
