@@ -15,6 +15,7 @@ from parallel_loop.coordinator.commands import readable
 from parallel_loop.coordinator.drawing.narration import Narration, arguments
 from parallel_loop.harness.dialects.events import (
     Begun,
+    Denied,
     Fault,
     KeptEvent,
     Over,
@@ -195,3 +196,20 @@ def test_reading_logs_needs_no_more_of_python_than_before() -> None:
     code = "import sys, parallel_loop.coordinator.commands.logs; print('rich' in sys.modules, 'git' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
+
+
+def test_a_denial_is_told_once_however_often_the_program_says_it() -> None:
+    narration = Narration()
+    denied = (
+        Denied(tool="Bash", id="a", text="not allowed"),
+        Denied(tool="Bash", id="a", text="in other words"),
+        Denied(tool="Write", id="b"),
+        Denied(tool="Bash", id="a"),
+        Denied(tool="Edit", text="no"),
+        Denied(tool="Edit", text="no"),
+    )
+    assert [line for event in denied for line in narration.take(event)] == [
+        "-- it was not allowed to use Bash: not allowed",
+        "-- it was not allowed to use Write",
+        "-- it was not allowed to use Edit: no",
+    ]

@@ -41,6 +41,7 @@ class Narration:
         self._names: dict[str, str] = {}  # of the tools that have begun
         self._quotas: dict[str, int] = {}
         self._reason_given = ""
+        self._denied: set[str] = set()  # the calls of which it was told; of one without a name, what was said
 
     def take(self, event: KeptEvent) -> Iterator[str]:
         """Yield the lines that say what happened next."""
@@ -92,7 +93,7 @@ class Narration:
                 if self._quotas.get(window) != (step := int(used * _QUOTA_STEPS)):
                     self._quotas[window] = step
                     yield f"-- {used:.0%} of the account's quota {window} is used{_until(resets_at)}"
-            case Denied(tool=tool, text=text):
+            case Denied(tool=tool, text=text) if not self._is_told(event):
                 of = one_line(text, _MOST_ARGUMENTS)
                 yield f"-- it was not allowed to use {tool}{of and f': {of}'}"
             case Warned(text=text):
@@ -103,6 +104,15 @@ class Narration:
                     yield f"-- it cannot go on ({kind}){why}{_until(resets_at)}"
             case _:
                 return
+
+    def _is_told(self, denied: Denied) -> bool:
+        """Whether the denial was told before: many say it when it happens, in the tool's result and at their end."""
+        if len(self._denied) > 1000:
+            self._denied.clear()
+        name = denied.id or f"{denied.tool} {denied.text}"
+        is_told = name in self._denied
+        self._denied.add(name)
+        return is_told
 
     def _reason(self, text: str) -> str:
         """Return what a program says of why it ends; but once, although many say it again and again."""
