@@ -128,5 +128,20 @@ def test_doctor_warns_of_a_version_in_use_that_was_not_tried(cli: CommandLine, t
         ("warn", "goose 1.0.0"),
     ]
     assert "tried: ['3.0.0']" in findings[1]["remedy"]
+    config = (
+        "budget: {run: 5}\nprograms: {codex: {model: x}, goose: {model: y}, claude: {model: opus}, own: {argv: [sh]}}\n"
+    )
+    (root / "parallel-loop.yaml").write_text(config)
+    findings = json.loads(cli("doctor", "--json").out)["findings"]
+    said = [(one["verdict"], one["detail"]) for one in findings if one["name"] == "program"]
+    assert [(verdict, detail.partition(":")[0]) for verdict, detail in said] == [
+        ("ok", "shell"),
+        ("ok", "codex 0.169.0"),
+        ("warn", "goose 1.0.0"),
+        ("warn", "claude 3.0.0"),
+        ("ok", "own"),
+    ], "an item may name each of them"
+    vain = [one["detail"].partition(" ")[0] for one in findings if one["name"] == "budget"]
+    assert vain == ["codex", "goose", "own"]
     (root / "parallel-loop.yaml").write_text("program: claude\nprograms: {claude: {tried: ['3.0.0']}}\n")
     assert "ok    program       claude 3.0.0" in cli("doctor").out

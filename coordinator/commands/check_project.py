@@ -104,7 +104,10 @@ def check_pauses(project: Project) -> Iterator[Finding]:
 
 
 def check_programs(project: Project) -> Iterator[Finding]:
-    """Look whether what runs the items can be started: a fault where it is used, else a warning."""
+    """Look whether what runs the items can be started: a fault where it is used, else a warning.
+
+    All that are configured may run one, as an item may name its program.
+    """
     config = project.config
     named = {config.program, config.fallback}.union(*((one.program, one.fallback) for one in config.roles.values()))
     used = {name for name in named if name}
@@ -117,9 +120,9 @@ def check_programs(project: Project) -> Iterator[Finding]:
             yield problem
         else:
             yield warn("program", problem.detail, problem.remedy or "correct it before an item names it")
-    found = {one.name: one for one in find_programs(used & set(sound), config, project.root, project.environ)}
+    found = {one.name: one for one in find_programs(sound, config, project.root, project.environ)}
     yield from (_judged(name, found.get(name)) for name in sound)
-    yield from (_without_price(name, config) for name in sound if name in used and _has_vain_budget(name, config))
+    yield from (_without_price(name, config) for name in sound if _has_vain_budget(name, config))
 
 
 def _judged(name: str, found: Found | None) -> Finding:
