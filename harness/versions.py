@@ -1,6 +1,6 @@
 """Which agent programs are on this machine, and whether their versions are among those whose behaviour was seen.
 
-Guarantees: nothing that is asked for its version takes longer than a few seconds, or runs on. A program of the user's
+Guarantees: nothing that is asked for its version takes longer than 20 seconds, or runs on. A program of the user's
 own is asked only where its `tried` says what the answer may be: another one might take `--version` for work to do.
 """
 
@@ -24,11 +24,16 @@ from ..worktrees.environment import scrub
 from .configuration.settings import SHELL, Config, Program, completed
 from .configuration.writing import keys_of
 
-_LIMIT_SECONDS = 5.0
-_AT_ONCE = 4  # most of them are started by an interpreter that takes a second to begin
+_LIMIT_SECONDS = 20.0  # some are started by an interpreter that takes many to begin, on a machine with much to do
+_AT_ONCE = 32  # all of them: who does not answer keeps nobody else waiting
 _MOST_CHARACTERS = 20_000
 _NUMBER = r"v?(\d+\.\d+(?:\.\w+)*(?:[-+][0-9A-Za-z.-]+)?)"
 _VERSION, _NAMED_VERSION = re.compile(rf"(?<![\w.]){_NUMBER}"), re.compile(rf"\bversion[ :]+{_NUMBER}", re.IGNORECASE)
+
+
+class NoAnswer(Exception):
+    """The program was asked for its version and had not ended when its time was over."""
+
 
 State = Literal["tried", "untried", "only-read", "unknown", "own", "missing"]
 
@@ -48,16 +53,18 @@ class Found:
     tried: tuple[str, ...]
     configured: tuple[str, ...]
     state: State
+    has_answered: bool = True  # in time
 
     @property
     def remark(self) -> str:
         """Say what there is to know of it, in a few words."""
         versions = ", ".join(self.tried)
+        said = "says no version" if self.has_answered else f"did not answer within {_LIMIT_SECONDS:g} s"
         return {
             "tried": "this version was tried",
             "untried": f"this version was not tried; those that were: {versions}",
             "only-read": "never tried: built from what is written about it",
-            "unknown": f"says no version; those that were tried: {versions}",
+            "unknown": f"{said}; those that were tried: {versions}",
             "own": "your own command line",
             "missing": f"{self.start} is {'not there' if '/' in self.start else 'not on PATH'}",
         }[self.state]
@@ -66,7 +73,7 @@ class Found:
 def find_programs(names: Iterable[str], config: Config, root: Path, environ: Mapping[str, str]) -> list[Found]:
     """Look for the programs of these names, but for the shell, as a run in the repository `root` would find them."""
     looked = [name for name in names if name != SHELL]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(min(_AT_ONCE, len(looked) or 1)) as pool:
         return list(pool.map(partial(_find, config=config, root=root, environ=environ), looked))
 
 
@@ -87,9 +94,12 @@ def _find(name: str, config: Config, root: Path, environ: Mapping[str, str]) -> 
     built_in = keys_of(completed(name, Program()))
     configured = tuple(key for key, value in keys_of(program).items() if built_in.get(key) != value)
     is_own = "argv" in configured
-    version = None
+    version, has_answered = None, True
     if path is not None and "{" not in path and (tried or not is_own):
-        version = version_of(path, {**environ, **(program.env or {})})
+        try:
+            version = version_of(path, {**environ, **(program.env or {})})
+        except NoAnswer:
+            has_answered = False
     return Found(
         name=name,
         start=(program.argv or ("",))[0],
@@ -98,6 +108,7 @@ def _find(name: str, config: Config, root: Path, environ: Mapping[str, str]) -> 
         tried=tried,
         configured=configured,
         state=_state(path, version, tried, is_own=is_own),
+        has_answered=has_answered,
     )
 
 
@@ -112,7 +123,7 @@ def _state(path: str | None, version: str | None, tried: tuple[str, ...], *, is_
 
 
 def version_of(path: str, environ: Mapping[str, str]) -> str | None:
-    """Ask the program at `path` for its version; None when it says none within a few seconds."""
+    """Ask the program at `path` for its version; None when it says none. Raises NoAnswer."""
     place = tempfile.TemporaryDirectory(prefix="parallel-loop-", ignore_cleanup_errors=True)
     with contextlib.suppress(OSError, ValueError), place as folder:
         process = subprocess.Popen(
@@ -134,7 +145,7 @@ def _answer(process: subprocess.Popen[bytes]) -> str | None:
     try:
         said = process.communicate(timeout=_LIMIT_SECONDS)[0]
     except subprocess.TimeoutExpired:
-        return None
+        raise NoAnswer from None
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

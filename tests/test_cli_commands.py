@@ -344,6 +344,7 @@ def test_every_error_of_ours_has_an_exit_code() -> None:
         "Enough",
         "Faulty",
         "Invalid",
+        "NoAnswer",
         "NotAllowed",
         "OutsideTree",
         "RecycleFailed",

@@ -78,14 +78,24 @@ def test_versions_are_those_that_were_tried_or_not(cli: CommandLine, tmp_path: P
     assert any("./gone.sh is not there" in line for line in out)
 
 
-def test_what_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "bin").mkdir()
+def test_what_does_not_answer_is_not_waited_for(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(versions, "_LIMIT_SECONDS", 0.7)
     hangs = install(tmp_path, "hangs", f"sleep 60 & echo $! > {tmp_path}/child; sleep 60")
-    assert versions.version_of(str(hangs), {"PATH": "/usr/bin:/bin"}) is None
+    with pytest.raises(versions.NoAnswer):
+        versions.version_of(str(hangs), {"PATH": "/usr/bin:/bin"})
     child = see(int((tmp_path / "child").read_text()))
     eventually(lambda: child is None or not is_running(child))
     assert versions.version_of(str(tmp_path), {}) is None
+    for name in ("claude", "codex", "gemini", "opencode", "aider", "mini", "goose", "amp"):
+        install(tmp_path, name, "exec sleep 60")
+    before = time.monotonic()
+    out = cli("programs").out
+    assert time.monotonic() - before < 2, "all are asked at the same time"
+    assert "did not answer within 0.7 s; those that were tried: " in out
+    monkeypatch.undo()
+    assert versions._LIMIT_SECONDS == 20, "gemini needs more than 5 on a slow machine"
 
 
 @pytest.mark.parametrize("name", PRESETS)
