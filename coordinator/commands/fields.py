@@ -123,6 +123,10 @@ def to_item(given: Mapping[str, object], config: Config) -> Item:
     if fields.role is not None and fields.role not in config.roles:
         known = nearest(fields.role, config.roles) if config.roles else f"{config.source} has none under `roles:`"
         raise Invalid(("role",), f"unknown role {shown(fields.role)}; {known}")
+    programs = config.known_programs()
+    if fields.program is not None and fields.program not in programs:
+        problem = f"unknown program {shown(fields.program)}; {nearest(fields.program, programs)}"
+        raise Invalid(("program",), problem)
     item = _item(fields)
     check_runnable(item, config)
     return item
