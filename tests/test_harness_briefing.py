@@ -178,6 +178,11 @@ def test_who_cannot_commit_is_told_so(make: Make, told: Callable[[Workshop], str
     [
         (None, "own.txt cannot be read (No such file or directory); correct the path"),
         ("a\n${titel}\n", "own.txt:2: unknown placeholder $titel; did you mean `title`? `$$titel` is the text itself"),
+        (
+            "$prompt ${foo}",
+            f"own.txt:1: unknown placeholder $foo; known here: {', '.join(PLACEHOLDERS)}; `$$foo` is the text itself",
+        ),
+        ("Do it, $$prompt", "own.txt has no $prompt: no program would be told what to do; write it where that goes"),
         ("a $ b", "own.txt:1: a `$` that begins no placeholder; write `$$` for one that stays"),
         (b"a\n\xff", "own.txt:2: not UTF-8 text; save the file as UTF-8"),
     ],

@@ -98,8 +98,8 @@ def _check_argv(program: Program, argv: tuple[str, ...], path: Keys) -> None:
     for index, argument in enumerate(argv):
         for match in PLACEHOLDER.finditer(argument):
             if match[2] and match[2] not in PLACEHOLDERS:
-                problem = f"unknown placeholder {{{match[2]}}}; {nearest(match[2], PLACEHOLDERS)}"
-                raise Invalid((*path, index), f"{problem} `{{{{{match[2]}}}}}` is the text itself")
+                remedy = nearest(match[2], PLACEHOLDERS, f"`{{{{{match[2]}}}}}` is the text itself")
+                raise Invalid((*path, index), f"unknown placeholder {{{match[2]}}}; {remedy}")
             if match[2] == "options" and argument != "{options}":
                 raise Invalid((*path, index), '"{options}" stands for several arguments and must be one by itself')
     needed = {"argv": "prompt", "file": "prompt_file"}.get(program.prompt or "")

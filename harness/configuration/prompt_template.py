@@ -46,11 +46,15 @@ def read_template(root: Path, name: str) -> string.Template:
 
 
 def _check(text: str, name: str) -> None:
+    has_prompt = False
     for match in string.Template.pattern.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
         word = match["named"] or match["braced"]
         if word and word not in PLACEHOLDERS:
-            problem = f"unknown placeholder ${word}; {nearest(word, PLACEHOLDERS)}"
-            raise TemplateError(f"{name}:{line}: {problem} `$${word}` is the text itself")
+            problem = f"unknown placeholder ${word}; {nearest(word, PLACEHOLDERS, f'`$${word}` is the text itself')}"
+            raise TemplateError(f"{name}:{line}: {problem}")
         if match["invalid"] is not None:
             raise TemplateError(f"{name}:{line}: a `$` that begins no placeholder; write `$$` for one that stays")
+        has_prompt = has_prompt or word == "prompt"
+    if not has_prompt:
+        raise TemplateError(f"{name} has no $prompt: no program would be told what to do; write it where that goes")

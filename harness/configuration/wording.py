@@ -36,8 +36,10 @@ def in_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the remedy for an unknown word: the nearest known one, else all of them."""
+def nearest(word: str, known: Iterable[str], also: str = "") -> str:
+    """Return the remedy for an unknown word: the nearest known one, else all of them; and `also`."""
     names = list(known)
     close = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean `{close[0]}`?" if close else "known here: " + ", ".join(names)
+    if close:
+        return f"did you mean `{close[0]}`?" + (f" {also}" if also else "")
+    return "known here: " + ", ".join(names) + (f"; {also}" if also else "")
