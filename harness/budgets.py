@@ -108,11 +108,18 @@ def held_for_budget(record: Record, entry: Entry, project: Project) -> Record:
     used = used_usd(msgspec.structs.replace(entry, records=(*entry.records, record)), project)
     if used <= most - _LEAST_USD:
         return record
-    why = f"{record.why}; it has cost ${used:.2f}, and an item may cost ${most:.2f} (budget.item)"
+    cost, limit = apart(used, most)
+    why = f"{record.why}; it has cost {cost}, and an item may cost {limit} (budget.item)"
     if record.outcome != OVER_BUDGET:
         why = f"{record.outcome}: {why}"
     why = f"{why}; an answer or a retry lets it go on with as much again"
     return msgspec.structs.replace(record, kind="waiting", outcome=OVER_BUDGET, why=why, not_before=None)
+
+
+def apart(cost: float, most: float) -> tuple[str, str]:
+    """Return both as people write them, with as many digits as make the two differ, where they do."""
+    digits = next((digits for digits in range(2, 7) if f"{cost:.{digits}f}" != f"{most:.{digits}f}"), 2)
+    return f"${cost:.{digits}f}", f"${most:.{digits}f}"
 
 
 class RunBudget:
@@ -163,8 +170,8 @@ class RunBudget:
 
     @property
     def why(self) -> str:
-        most = self._project.config.budget.run_usd or 0.0
-        return f"this run has cost ${self.spent_usd:.2f}, and a run may cost ${most:.2f} (budget.run)"
+        cost, most = apart(self.spent_usd, self._project.config.budget.run_usd or 0.0)
+        return f"this run has cost {cost}, and a run may cost {most} (budget.run)"
 
     def barred(self) -> list[str]:
         """Return the programs of which nothing is to be begun any more in this run: those that tell what they cost."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .budgets import Cap
+from .budgets import Cap, apart
 from .configuration.units import format_duration, format_size
 from .diagnose import MOST_IDLE_CALLS
 from .dialects.events import Waits
@@ -128,8 +128,8 @@ def _told(ended: Ended, job: Job) -> str | None:
         return None
     story, quiet = job.listener.story, job.quiet_seconds
     if ended == "over-budget" and job.cap is not None:
-        usd = story.usage(job.cap.before).usd or 0.0
-        return f"it has cost ${usd:.2f}, and may cost ${job.cap.usd:.2f} ({job.cap.key})"
+        cost, most = apart(story.usage(job.cap.before).usd or 0.0, job.cap.usd)
+        return f"it has cost {cost}, and may cost {most} ({job.cap.key})"
     idle = f"it called {MOST_IDLE_CALLS} tools and changed no file"
     if ended == "looping" and (story.trouble is not None or story.tools >= MOST_IDLE_CALLS):
         return idle if story.trouble is None else CIRCLES[story.trouble]

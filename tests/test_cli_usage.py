@@ -152,3 +152,10 @@ def test_nothing_was_used_where_nothing_was_done(cli: CommandLine) -> None:
     assert cli("usage").out == "no attempt has ended\n"
     assert cli("usage", "--since", "1h").out == "no attempt has ended within 1h\n"
     assert json.loads(cli("usage", "--json").out)["total"]["attempts"] == 0
+
+
+def test_sums_are_told_in_figures_that_people_can_read(past: Past, cli: CommandLine) -> None:
+    past.add("one")
+    for usd in (0.1, 0.2):
+        past.attempt(1, 0, 1, usd)
+    assert json.loads(cli("usage", "--json").out)["total"]["usd"] == 0.3

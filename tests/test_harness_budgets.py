@@ -15,7 +15,7 @@ import pytest
 from parallel_loop.coordinator.aggregate import current_snapshot
 from parallel_loop.coordinator.lock import CoordinatorLock
 from parallel_loop.coordinator.paused_work import PausedWork
-from parallel_loop.harness.budgets import RunBudget, cap_of, tells_dollars, used_usd
+from parallel_loop.harness.budgets import RunBudget, apart, cap_of, tells_dollars, used_usd
 from parallel_loop.harness.dialects.events import Used
 from parallel_loop.harness.identity import own_identity
 from parallel_loop.harness.pausing.pause_file import PauseFile
@@ -286,3 +286,16 @@ def test_less_than_nothing_in_the_file_of_the_sum_is_nothing(make: Make) -> None
     budget = RunBudget(shop.project)
     budget.add("lands", Usage(usd=6.0))
     assert budget.spent_usd == 6.0
+
+
+@pytest.mark.parametrize(
+    ("cost", "most", "said"),
+    [
+        (0.6, 0.5, ("$0.60", "$0.50")),
+        (0.0512, 0.05, ("$0.051", "$0.050")),
+        (0.398, 0.4, ("$0.398", "$0.400")),
+        (0.05, 0.05, ("$0.05", "$0.05")),
+    ],
+)
+def test_two_amounts_are_told_in_digits_that_make_them_differ(cost: float, most: float, said: tuple[str, str]) -> None:
+    assert apart(cost, most) == said

@@ -42,7 +42,7 @@ class Sum:
 
     def row(self) -> dict[str, object]:
         usage = self.usage
-        numbers = {"input": usage.input, "cached": usage.cached, "output": usage.output, "usd": usage.usd}
+        numbers = {"input": usage.input, "cached": usage.cached, "output": usage.output, "usd": _rounded(usage.usd)}
         return {"attempts": self.attempts, "unknown": self.unknown, **numbers}
 
     def cells(self) -> tuple[str, ...]:
@@ -51,6 +51,11 @@ class Sum:
             return str(self.attempts), "-", "-", "-", "-"
         tokens = (usage.input, usage.cached, usage.output)
         return str(self.attempts), *(f"{number:,}" for number in tokens), dollars(usage.usd)
+
+
+def _rounded(usd: float | None) -> float | None:
+    """Return it without what adding up floats leaves behind."""
+    return None if usd is None else round(usd, 6)
 
 
 @click.command(short_help="Show the tokens and dollars that were used")
