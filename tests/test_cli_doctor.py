@@ -189,3 +189,51 @@ def test_repair_takes_back_what_the_dead_held(cli: CommandLine, project: Project
     assert "done  took a back from agent-1, whose worker died" in answer.out
     assert "held by" not in answer.out
     assert json.loads(cli("list", "--json").out)[0]["state"] == "delayed"
+
+
+def found_of(name: str, cli: CommandLine) -> list[str]:
+    return [one["detail"] for one in json.loads(cli("doctor", "--json").out)["findings"] if one["name"] == name]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("program: codex\nfallback: codex", ["`fallback: codex` never has an effect: it is the program itself"]),
+        (
+            "fallback: codex",
+            ["`fallback: codex` never has an effect: the program is shell, which no limit of an account stops"],
+        ),
+        ("fallback: codex\nroles: {a: {program: claude}}", []),
+        ("program: claude\nfallback: codex", []),
+        (
+            "program: claude\nfallback: codex\nroles: {a: {program: codex, fallback: codex}}",
+            ["`roles.a.fallback: codex` never has an effect: it is the program itself"],
+        ),
+        ("program: claude\nroles: {a: {fallback: codex}}", []),
+    ],
+)
+def test_a_fallback_that_never_has_an_effect_is_warned_of(
+    root: Path, cli: CommandLine, config: str, said: list[str]
+) -> None:
+    (root / "parallel-loop.yaml").write_text(config)
+    assert found_of("fallback", cli) == said
+
+
+def test_an_attempt_that_may_cost_more_than_its_item_is_warned_of(root: Path, cli: CommandLine) -> None:
+    (root / "parallel-loop.yaml").write_text("budget: {attempt: 10, item: 5}\n")
+    (said,) = found_of("budget", cli)
+    assert said == "`budget.attempt` is more than `budget.item` ($10, $5), so no attempt may cost as much"
+    (root / "parallel-loop.yaml").write_text("budget: {attempt: 5, item: 5}\n")
+    assert found_of("budget", cli) == []
+
+
+def test_files_for_everybody_that_are_not_committed_are_warned_of(root: Path, cli: CommandLine) -> None:
+    (root / "here.md").write_text("x")
+    git(root, "add", "here.md")
+    git(root, "commit", "-qm", "here")
+    (root / "NOPE.md").write_text("not committed")
+    (root / "parallel-loop.yaml").write_text("context: [here.md, NOPE.md]\n")
+    assert found_of("context", cli) == ["NOPE.md is not on main"]
+    git(root, "branch", "parallel-loop/landed", "main~1")
+    landed = "is not on parallel-loop/landed"
+    assert found_of("context", cli) == [f"here.md {landed}", f"NOPE.md {landed}"]

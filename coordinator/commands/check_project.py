@@ -1,17 +1,15 @@
-"""What `doctor` looks at in a repository: its state, the configuration, the programs, the agents' worktrees."""
+"""What `doctor` looks at in a repository: its state, the configuration, the agents' worktrees."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...harness.accounts.account_file import AccountFile
-from ...harness.budgets import tells_dollars
-from ...harness.configuration.settings import SHELL, Budget, Config, ConfigError
+from ...harness.configuration.settings import Config, ConfigError
 from ...harness.floors import levels
-from ...harness.pausing.pause_file import PauseFile, is_for_money, what, why
 from ...harness.project import Project
-from ...harness.versions import Found, find_programs, path_of
+from ...worktrees.landing import LANDING_BRANCH
 from ...worktrees.operations import operation_in_progress
+from ...worktrees.reading import read_file
 from ...worktrees.repository import EmptyRepository, Repository
 from ..remote_start import require_remote
 from ..target_report import read_target
@@ -74,6 +72,12 @@ def check_configuration(config: Config) -> Iterator[Finding]:
     yield ok("configuration", f"{config.source}: {config.agents} agents")
     if not config.checks and config.land == "auto":
         yield warn("checks", "none: what merges lands untested", f"set `checks:` in {config.source}")
+    attempt, item = config.budget.attempt_usd, config.budget.item_usd
+    if attempt is not None and item is not None and attempt > item:
+        detail = (
+            f"`budget.attempt` is more than `budget.item` (${attempt:g}, ${item:g}), so no attempt may cost as much"
+        )
+        yield warn("budget", detail, f"lower the one or raise the other in {config.source}")
 
 
 def check_room(project: Project) -> Iterator[Finding]:
@@ -86,86 +90,15 @@ def check_room(project: Project) -> Iterator[Finding]:
             yield ok("room", level.describe())
 
 
-def check_pauses(project: Project) -> Iterator[Finding]:
-    """Name what is paused because its attempts fail alike within seconds, and which accounts are refused."""
-    pauses = PauseFile(project).in_force().values()
-    for pause in [one for one in pauses if is_for_money(one)][:1]:  # the same holds for every program that costs
-        remedy = f"`parallel-loop restart`, or a higher `budget: run:` in {project.config.source}"
-        yield warn("budget", f"{why(pause)}: {what(pause)} waits", remedy)
-    for pause in pauses:
-        if is_for_money(pause):
-            continue
-        detail = f"{what(pause)} is paused: {why(pause)}"
-        yield warn("program", detail, f"mend it, then `parallel-loop resume {pause.last.program}`")
-    for account in AccountFile(project).look().accounts:
-        if account.standing == "refused" and not account.asked:
-            remedy = f"log in, then `parallel-loop resume {account.name}`"
-            yield warn("account", f"{account.name} is refused: {account.why}", remedy)
-
-
-def check_programs(project: Project) -> Iterator[Finding]:
-    """Look whether what runs the items can be started: a fault where it is used, else a warning.
-
-    All that are configured may run one, as an item may name its program.
-    """
-    config = project.config
-    named = {config.program, config.fallback}.union(*((one.program, one.fallback) for one in config.roles.values()))
-    used = {name for name in named if name}
-    sound = []
-    for name in dict.fromkeys((*sorted(used), *config.programs)):
-        problem = _problem_of(name, project)
-        if problem is None:
-            sound.append(name)
-        elif name in used:
-            yield problem
-        else:
-            yield warn("program", problem.detail, problem.remedy or "correct it before an item names it")
-    found = {one.name: one for one in find_programs(sound, config, project.root, project.environ)}
-    yield from (_judged(name, found.get(name)) for name in sound)
-    yield from (_without_price(name, config) for name in sound if _has_vain_budget(name, config))
-
-
-def _judged(name: str, found: Found | None) -> Finding:
-    """Tell of a program that is there; with `found` also whether its version is one that was tried."""
-    if found is None:
-        return ok("program", name)
-    detail = f"{name} {found.version}" if found.version else name
-    if found.state == "untried":
-        remedy = f"try it with one item; then `programs: {{{name}: {{tried: ['{found.version}']}}}}` says that it works"
-        return warn("program", f"{detail}: {found.remark}", remedy)
-    if found.state in {"only-read", "unknown"}:
-        return warn("program", f"{detail}: {found.remark}", "try it with one item before a long run")
-    return ok("program", detail)
-
-
-def _has_vain_budget(name: str, config: Config) -> bool:
-    """Whether what the program may cost is limited, and nobody will know what it costs."""
-    if name == SHELL or tells_dollars(name, config):
-        return False
-    adapter = config.adapter(name)
-    own = adapter.budget is not None and not (adapter.options and adapter.options.budget)
-    return own or config.budget != Budget()
-
-
-def _without_price(name: str, config: Config) -> Finding:
-    detail = f"{name} does not say what it costs, so no budget has an effect on it; `usage` shows its tokens"
-    return warn("budget", detail, f"limit its time (`limits: {{time: 30m}}` in {config.source}), or its account")
-
-
-def _problem_of(name: str, project: Project) -> Finding | None:
-    try:
-        project.config.check_program(name)
-    except ConfigError as error:
-        return failed_with("program", error)
-    if name == SHELL:
-        return None
-    program = project.config.adapter(name)
-    if path_of(program, project.root, project.environ) is not None:
-        return None
-    start = (program.argv or ("",))[0]
-    where = "does not exist" if "/" in start else "is not on PATH"
-    remedy = f"install it, or correct `programs: {name}: argv:` in {project.config.source}"
-    return fail("program", f"{name}: {start} {where}", remedy)
+def check_context(config: Config, repository: Repository) -> Iterator[Finding]:
+    """Look whether the files that agent programs are to be sent are where these are read from."""
+    target = config.target or repository.branch_checked_out() or "HEAD"
+    tip = next(filter(None, map(repository.resolve, (f"refs/heads/{LANDING_BRANCH}", target))), None)
+    for path in config.context if tip is not None else ():
+        if read_file(repository.git, str(tip), path, 1) is None:
+            where = LANDING_BRANCH if repository.branch_tip(LANDING_BRANCH) else target
+            remedy = f"commit it, or correct `context:` in {config.source}: until then prompts say that it is lacking"
+            yield warn("context", f"{path} is not on {where}", remedy)
 
 
 def check_worktrees(project: Project) -> Iterator[Finding]:

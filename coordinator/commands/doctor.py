@@ -20,10 +20,10 @@ from ..errors import ENVIRONMENT, FAILED
 from .caller import Caller, write_json
 from .check_environment import check_containment, check_file_system, check_git, check_python
 from .check_leftovers import check_git_leftovers
+from .check_programs import check_pauses, check_programs
 from .check_project import (
     check_configuration,
-    check_pauses,
-    check_programs,
+    check_context,
     check_remote,
     check_repository,
     check_room,
@@ -91,6 +91,7 @@ def examine(start: Path) -> Iterator[Finding]:
         yield failed_with("configuration", error)
     project = Project(repository.root, config, StateDirectory(repository.root / DIRECTORY))
     yield check_target(config, repository)
+    yield from check_context(config, repository)
     yield from check_remote(project, repository)
     yield from check_programs(project)
     yield from check_pauses(project)
