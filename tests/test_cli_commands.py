@@ -220,6 +220,24 @@ def test_a_repair_is_refused_while_a_coordinator_runs(cli: CommandLine) -> None:
     assert re.search(r"coordinator +pid \d+ since [-\d]+ [:\d]+\n", cli("doctor").out)
 
 
+def test_a_program_does_not_interrupt_itself(
+    cli: CommandLine, project: Project, taker: Taker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That costs no attempt, and might go on for ever."""
+    cli("add", "--command", "true", "--id", "a")
+    claimed(taker)
+    agent = project.state.agent("agent-1")
+    agent.create()
+    monkeypatch.setenv("PARALLEL_LOOP_STATE", str(project.state.root))
+    monkeypatch.setenv("PARALLEL_LOOP_AGENT", "agent-1")
+    refused = cli("interrupt", "a", "again")
+    assert refused.code == 2
+    assert "`parallel-loop ask`" in refused.line
+    assert not agent.interrupt.exists()
+    monkeypatch.setenv("PARALLEL_LOOP_AGENT", "agent-2")
+    assert cli("interrupt", "a", "again").code == 0
+
+
 def test_who_is_to_be_interrupted_is_an_item_or_an_agent(cli: CommandLine, taker: Taker) -> None:
     cli("add", "--command", "true", "--id", "a")
     assert cli("interrupt", "a", "stop").line == "nobody works on a now; nothing was interrupted"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from ...harness.configuration.schema import Invalid
+from ...harness.keeping.processes import MARK_AGENT, MARK_STATE
 from ...harness.project import Project
 from ...harness.state import AgentDirectory, living_worker
 from ...queue import atomic, requests
@@ -86,6 +89,9 @@ def interrupt(caller: Caller, name: str, text: tuple[str, ...]) -> None:
     """
     project = caller.project()
     agent = _at_work(project, name)
+    if (os.environ.get(MARK_STATE), os.environ.get(MARK_AGENT)) == (str(project.state.root), agent.name):
+        problem = "a program cannot interrupt itself: that costs no attempt, so it might do that for ever"
+        raise WrongUsage(f"{problem}; end, or ask for a person with `parallel-loop ask`")
     said = joined(text, "TEXT") if text else ""
     atomic.replace_file(agent.interrupt, f"{said}\n".encode(errors="surrogateescape"))
     click.echo(f"{agent.name} is interrupted" + (" and told that" if text else "") + "; what it works on goes on")
