@@ -34,7 +34,7 @@ from parallel_loop.harness.accounts.standing import (
     opens_at,
 )
 from parallel_loop.harness.configuration.settings import AfterLimit, Config
-from parallel_loop.queue.clock import later, seconds_between
+from parallel_loop.queue.clock import FIRST, later, seconds_between
 from support.queues import START
 
 AT_ONCE = Policy(slack_seconds=0.0, jitter_seconds=0.0)
@@ -326,6 +326,17 @@ def test_a_window_holds_what_resumes_by_itself_until_its_hours(
     policy = policy_of(Config(after_limit=AfterLimit(slack_seconds=0.0, jitter_seconds=0.0, window=window)))
     account = Account(name="a", at=START, standing="limited", until=f"{reset}:00.000000Z")
     assert opens_at(account, policy) == f"{opens}:00.000000Z"
+
+
+def test_what_nobody_of_ours_wrote_shuts_no_account_for_ever(zone: Callable[[str], None]) -> None:
+    zone("EST5")
+    policy = policy_of(Config(after_limit=AfterLimit(window=NIGHT)))
+    for account in (
+        Account(name="a", at=START, cap=0),
+        Account(name="a", at=START, cap=-1),
+        Account(name="a", at=START, standing="limited", until=FIRST),
+    ):
+        assert may_begin(account, policy, at(1), 0)
 
 
 # --- any order of events ------------------------------------------------------------------------------

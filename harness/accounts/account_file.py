@@ -29,7 +29,7 @@ from .events import Event
 from .standing import Account, Policy, State
 
 _DAY_MINUTES = 24 * 60
-_FURTHEST = "9999"
+_EARLIEST, _FURTHEST = "0002", "9999"
 
 
 class Using(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ def _within(window: tuple[int, int] | None) -> Callable[[str], str]:
         return lambda moment: moment
 
     def first(moment: str) -> str:
-        if moment >= _FURTHEST:  # where no day follows
+        if not _EARLIEST <= moment < _FURTHEST:  # where no day follows, or was before
             return moment
         then = to_datetime(moment).astimezone()
         begin, end = window

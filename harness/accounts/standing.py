@@ -128,7 +128,7 @@ def may_begin(account: Account | None, policy: Policy, now: str, in_use: int) ->
     """Tell whether another attempt may begin beside the `in_use` that are made."""
     if account is None:
         return True
-    if account.cap is not None and in_use >= account.cap:
+    if account.cap is not None and in_use >= max(1, account.cap):  # less than one is what nobody of ours writes
         return False
     moment = opens_at(account, policy)
     if moment is None:
