@@ -32,7 +32,7 @@ from .dialects.story import Story
 from .job import Run
 from .outcome import Evidence, find, judge
 from .programs import program_of
-from .rescuing import tell_saved
+from .rescuing import is_left_behind, tell_saved
 from .resuming import Resumption, resumption, used_before, where_it_stopped
 from .setting_up import equip, landing_tip
 from .shortage import is_shortage, once_there_is_room
@@ -143,7 +143,7 @@ class Attempt:
         place, claim = self._place, self._claim
         place.rescue(worktree)
         self._base = landing_tip(place.repository, worktree, place.target)
-        self._resumed = resumption(claim.entry, place.project, place.agent.name)
+        self._resumed = self._find_session()
         stop = None if self._resumed is None else where_it_stopped(self._resumed, place.repository, self._base)
         start, self._base = stop or (self._base, self._base)
         git = worktree.git()
@@ -160,6 +160,18 @@ class Attempt:
         atomic.replace_own(place.agent.session, msgspec.json.encode(session))
         place.guard.begin(f"{SALVAGE}/{session.item}/{session.attempt}", session.branch)
         return start
+
+    def _find_session(self) -> Resumption | None:
+        """Return the session to go on with, unless what it did is still where its worker was killed.
+
+        It would take for done what is not there.
+        """
+        place = self._place
+        found = resumption(self._claim.entry, place.project, place.agent.name)
+        if found is None or found.record.outcome != "died" or found.record.agent in {None, place.agent.name}:
+            return found
+        name, state = str(found.record.agent), place.project.state
+        return None if is_left_behind(state, place.repository, name, found.item, found.attempt) else found
 
     def _hear(self, story: Story, work: Run) -> None:
         """Note what follows from what the program told."""

@@ -72,6 +72,22 @@ def tell_saved(
         state.record_event("salvaged", agent=agent.name, item=item, attempt=attempt, ref=one.ref, commit=one.commit)
 
 
+def is_left_behind(state: StateDirectory, repository: Repository, name: str, item: str, attempt: int) -> bool:
+    """Whether what this attempt of agent `name` left is in its worktree and nobody has saved it yet; changes nothing.
+
+    So it is where the agent's worker was killed and no other has begun there.
+    """
+    session = read_session(state.agent(name))
+    worktree = dict(marked_worktrees(repository)).get(name)
+    if session is None or (session.item, session.attempt) != (item, attempt) or worktree is None:
+        return False
+    try:
+        found = worktree.path.is_dir() and not worktree.path.is_symlink() and has_work(worktree, only_look=True)
+    except (GitError, WorktreeGone, OSError):
+        found = True
+    return found and repository.resolve(f"{SALVAGE}/{item}/{attempt}") is None
+
+
 def unsaved(
     state: StateDirectory, repository: Repository, directory: Path, skip: frozenset[str] | set[str]
 ) -> Iterator[Unsaved]:

@@ -176,6 +176,31 @@ def test_a_killed_worker_loses_neither_the_session_nor_what_was_not_committed(sh
     assert git(shop.root, "show", f"{done.commit}:right") == "y"
 
 
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_session_goes_on_elsewhere_only_with_what_it_did(
+    tmp_path: Path, actor_home: Path, monkeypatch: pytest.MonkeyPatch, is_back: bool
+) -> None:
+    """The place where its worker was killed may be filled again only after another agent has taken the item."""
+    spare_others(monkeypatch)
+    shop = make_workshop(tmp_path / "free", f"program: actor\nprograms: {{actor: {actor(stop='0s')}}}\n")
+    go_on = tmp_path / "go-on"
+    steps = {"run": "echo x > left"}, {"run": f"test -e {go_on} || sleep 60"}, {"run": "echo y > right"}
+    shop.add("one", prompt=script(*steps))
+    worker = shop.start()
+    eventually(lambda: (shop.project.worktrees / "agent-1" / "left").exists() and session_in(events_of(shop)))
+    worker.kill()
+    worker.communicate()
+    go_on.touch()
+    session = session_in(events_of(shop))
+    eventually(lambda: heal(shop.project.queue, shop.project.retry))
+    if is_back:
+        shop.worker().close()
+    done = shop.work_when_due("one", "agent-2")
+    assert (done.kind, done.session == session) == ("landing", is_back)
+    assert git(shop.root, "show", f"{done.commit}:left") == "x"
+    assert git(shop.root, "show", f"{done.commit}:right") == "y"
+
+
 def events_of(shop: Workshop) -> Path:
     return shop.project.state.agent("agent-1").events_file("one", 1)
 
