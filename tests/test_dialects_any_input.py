@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from parallel_loop.harness.dialects.dialect import LONGEST_LINE, LONGEST_WORDS
+from parallel_loop.harness.dialects.dialect import LONGEST_LINE, LONGEST_ODD, LONGEST_WORDS
 from parallel_loop.harness.dialects.events import AnyEvent, Session, Used
 from parallel_loop.harness.dialects.story import Story
 from parallel_loop.harness.dialects.table import BY_NAME
@@ -140,6 +140,11 @@ ENDED = b'{"type":"result","subtype":"success","is_error":true,"api_error_status
 def test_what_programs_and_terminals_put_around_json(line: bytes) -> None:
     dialect = BY_NAME["claude"]
     assert outcome_word(story_of(list(dialect.read(line, 0.0))), dialect, 1) == "rate"
+
+
+def test_what_is_odd_and_long_is_not_read() -> None:
+    for count, events in ((LONGEST_ODD // 2, 2), (LONGEST_ODD, 0)):
+        assert len(BY_NAME["claude"].read(ENDED.replace(b"no", b"\xff" * count), 0.0)) == events
 
 
 def test_what_is_odd_costs_no_more_than_what_is_not() -> None:

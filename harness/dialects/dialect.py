@@ -22,6 +22,7 @@ from .events import MOST_TEXT, AnyEvent, Kind, brief
 
 LONGEST_LINE = 16_000_000
 _LONGEST_TEXT = 2 * MOST_TEXT
+LONGEST_ODD = 1_000_000
 LONGEST_WORDS = 100_000  # no error message is longer; what is, is data
 
 Object = Mapping[str, Any]
@@ -100,7 +101,12 @@ class Dialect:
 
 
 def _decode_oddly(data: bytes) -> object:
-    """Read what is JSON but for half a character, bytes that are no text, NaN, or what another wrote behind it."""
+    """Read what is JSON but for half a character, bytes that are no text, NaN, or what another wrote behind it.
+
+    Not what is long: that would take seconds and a gigabyte.
+    """
+    if len(data) > LONGEST_ODD:
+        return None
     text = data[: data.rfind(b"}") + 1].decode(errors="replace")
     try:
         value = json.loads(text, strict=False, parse_constant=lambda _: None)
