@@ -95,8 +95,9 @@ def ask_service():
         service = file.read().split()
     if service[:2] == ["limit", "in"]:
         service = ["limit", str(time.time() + float(service[2]))]
-        with open(place, "w") as file:
+        with open(f"{place}.{os.getpid()}", "w") as file:
             file.write(" ".join(service))
+        os.replace(file.name, place)  # another call may read it meanwhile
     if service[0] == "limit" and time.time() < float(service[1]):
         limit(float(service[1]))
     if service[0].isdigit():
