@@ -6,7 +6,6 @@ Measured on two cores beside two other tests: six items by three workers land in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,19 +20,8 @@ from support.repository import git
 from support.runs import running, states
 from support.waiting import eventually
 
+pytest_plugins = ["support.models.fixtures"]
 pytestmark = [pytest.mark.real_client, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        yield server
-    assert server.problems == []
-
-
-@pytest.fixture(params=NAMES)
-def stage(request: pytest.FixtureRequest, tmp_path: Path, server: ModelServer) -> Stage:
-    return make_stage(tmp_path, server, request.param)
 
 
 def test_items_by_3_workers_end_in_landed_commits(stage: Stage) -> None:
@@ -123,7 +111,9 @@ def test_a_killed_tool_is_gone(stage: Stage) -> None:
 _ELSEWHERE = "sandbox_workspace_write.exclude_slash_tmp=true, -c, sandbox_workspace_write.exclude_tmpdir_env_var=true"
 
 
-@pytest.mark.skipif("codex" not in NAMES, reason="codex is left out")
+@pytest.mark.skipif(
+    "codex" not in NAMES, reason="needs codex, which is not among the agents that WHO names, or that are installed"
+)
 def test_codex_asks_from_within_its_sandbox_by_a_login_shell(tmp_path: Path, server: ModelServer) -> None:
     """A repository is seldom below /tmp, where it may write; and its shell has the PATH of /etc/profile."""
     keys = f"model: gpt-5.5, args: [--disable, plugins, --disable, apps, -c, {_ELSEWHERE}]"

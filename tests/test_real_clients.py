@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from support.models.server import ModelServer
 from support.models.wishes import Place, Wish
 from support.repository import git, make_repository
 
+pytest_plugins = ["support.models.fixtures"]
 pytestmark = pytest.mark.real_client
 
 
@@ -26,13 +26,6 @@ def client(request: pytest.FixtureRequest) -> Client:
     found = CLIENTS[request.param]
     assert found.program(), f"{found.name} is not installed: make test-real"
     return found
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        yield server
-    assert server.problems == []
 
 
 @pytest.fixture

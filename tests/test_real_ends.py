@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,19 +19,8 @@ from support.repository import git
 from support.runs import Run, running
 from support.waiting import eventually
 
+pytest_plugins = ["support.models.fixtures"]
 pytestmark = [pytest.mark.real_client, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        yield server
-    assert server.problems == []
-
-
-@pytest.fixture(params=NAMES)
-def stage(request: pytest.FixtureRequest, tmp_path: Path, server: ModelServer) -> Stage:
-    return make_stage(tmp_path, server, request.param)
 
 
 def test_who_is_not_let_in_needs_a_person(stage: Stage) -> None:
