@@ -99,16 +99,15 @@ def paused(pause: Trouble, now: str) -> Attention:
 def shut(account: Account, now: str) -> Attention:
     """Say which account needs a person, and for what."""
     if account.standing == "refused":
-        said = f"the account {account.name} is refused, so {account.program} starts nothing: {account.why}. Log in"
+        said = f"the account {account.name} is refused, so {account.program} starts nothing: {account.why}"
+        said += ". Log in, then let it go on"
     else:
         is_over = account.until is not None and account.until <= now
         over = f"over {'since' if is_over else 'at'} {clock(account.until)[:5]}" if account.until else "over some time"
         was = "was" if is_over else "is"
         said = f"the account {account.name} {was} at its limit ({over}; `after_limit: auto` is false): {account.why}"
-        if is_over:
-            return Attention(item=None, why=f"{said}. Let it go on", next=f"parallel-loop resume {account.name}")
-        said = f"{said}. Wait"
-    return Attention(item=None, why=f"{said}, then let it go on", next=f"parallel-loop resume {account.name}")
+        said += ". Let it go on" if is_over else ". Wait, then let it go on"
+    return Attention(item=None, why=said, next=f"parallel-loop resume {account.name}")
 
 
 def shared(call: Call) -> Attention:
